@@ -121,7 +121,7 @@ def launch_early(words: Sequence[str]) -> None:
     """Start a launcher if these words of a command line will probably need one."""
     if not _needs_daemons(words) or not _has_standard_streams():
         return
-    with contextlib.suppress(OSError, ValueError):  # whoever needs it meets the same again
+    with contextlib.suppress(OSError, ValueError):  # its user meets the same again
         environment = launcher_environment(daemon_environment(), _slot_bytes(words), _MARK_BYTES)
         _early.launched = launch(environment)
 

@@ -57,7 +57,7 @@ def stages_of(spec: JobSpec) -> tuple[Stage, ...]:
 
 
 def _known(spec: JobSpec) -> tuple[tuple[Stage, ...], tuple[str, ...]]:
-    global _latest  # noqa: PLW0603 - a value that follows from the job, whoever asks
+    global _latest  # noqa: PLW0603 - a value that follows from the job alone
     known, stages, names = _latest
     if known is not spec:
         stages = _stages(spec)

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
-if TYPE_CHECKING:
-    import numpy as np
-    import pyarrow as pa
+import numpy as np
+import pyarrow as pa
+
+from mrcore.util.arrays import changes, sums_by_key
 
 _WORD: Final = 8
 """Bytes of a number."""
@@ -35,8 +36,6 @@ def count_words(lines: pa.Array[Any] | pa.ChunkedArray[Any]) -> pa.RecordBatch:
         def map(key, batch):
             return mrcore.count_words(batch.column("line"))
     """
-    import numpy as np
-    import pyarrow as pa
 
     column: Any = lines.combine_chunks() if isinstance(lines, pa.ChunkedArray) else lines
     if not (pa.types.is_string(column.type) or pa.types.is_large_string(column.type)):
@@ -54,8 +53,6 @@ def count_words(lines: pa.Array[Any] | pa.ChunkedArray[Any]) -> pa.RecordBatch:
 
 
 def _batch(keys: Any, values: Any) -> pa.RecordBatch:
-    import numpy as np
-    import pyarrow as pa
 
     key = pa.concat_arrays([pa.array([], pa.string()), *keys])
     value = pa.array(np.concatenate([np.zeros(0, np.int64), *values]))
@@ -64,7 +61,6 @@ def _batch(keys: Any, values: Any) -> pa.RecordBatch:
 
 def _content(column: Any) -> tuple[bytes | memoryview, np.ndarray]:
     """Return the bytes of a column of strings, and where each of them ends."""
-    import numpy as np
 
     _, offsets_buffer, content = column.buffers()
     if not len(column) or content is None:
@@ -79,7 +75,6 @@ class _Words:
     """Places of all words in some text."""
 
     def __init__(self, data: bytes | memoryview, line_ends: np.ndarray) -> None:
-        import numpy as np
 
         raw = np.frombuffer(data, np.uint8)
         if int(raw.max()) >= 0x80 and _UNICODE_SPACES.search(data):
@@ -104,18 +99,16 @@ class _Words:
 
     def short(self) -> tuple[Any, np.ndarray]:
         """Return the words of up to 8 bytes, and their counts."""
-        import numpy as np
 
         places = np.flatnonzero(self._lengths <= _WORD)
         numbers = self._numbers[self.starts[places]]
         numbers &= self._masks[self._lengths[places]]
         numbers.sort()
-        begins = np.flatnonzero(_changes(numbers))
+        begins = np.flatnonzero(changes(numbers))
         return _strings(numbers[begins]), np.diff(begins, append=len(numbers))
 
     def long(self) -> tuple[Any, np.ndarray]:
         """Return the words of 9 to 16 bytes, and their counts."""
-        import numpy as np
 
         places = np.flatnonzero((self._lengths > _WORD) & (self._lengths <= 2 * _WORD))
         starts = self.starts[places]
@@ -134,18 +127,16 @@ class _Words:
         packed.sort()
         rows = (packed & low).view(np.int64)
         first, then = first[rows], then[rows]
-        begins = np.flatnonzero(_changes(first) | _changes(then))
+        begins = np.flatnonzero(changes(first) | changes(then))
         counts = np.diff(begins, append=len(places))
         words = _strings(first[begins], then[begins])
         packed >>= np.uint64(len(places).bit_length())
-        if not _changes(packed[begins]).all():  # two words have one hash
-            return _added_up(words, counts)
+        if not changes(packed[begins]).all():  # two words have one hash
+            return sums_by_key(words, counts)
         return words, counts
 
     def very_long(self) -> tuple[Any, np.ndarray]:
         """Return the longer words, and their counts."""
-        import numpy as np
-        import pyarrow as pa
 
         places = np.flatnonzero(self._lengths > 2 * _WORD)
         starts = self.starts[places].tolist()
@@ -157,7 +148,6 @@ class _Words:
 
 def _between(spaces: np.ndarray, line_ends: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return the starts and lengths of what lies between spaces and ends of lines."""
-    import numpy as np
 
     before = np.searchsorted(spaces, line_ends)
     ends = np.insert(spaces, before, line_ends)
@@ -172,20 +162,8 @@ def _between(spaces: np.ndarray, line_ends: np.ndarray) -> tuple[np.ndarray, np.
     return starts, lengths
 
 
-def _changes(numbers: np.ndarray) -> np.ndarray:
-    """Return which numbers differ from the one before them; the first one does."""
-    import numpy as np
-
-    new = np.empty(len(numbers), bool)
-    new[:1] = True
-    np.not_equal(numbers[1:], numbers[:-1], out=new[1:])
-    return new
-
-
 def _strings(*numbers: np.ndarray) -> Any:
     """Return the words whose bytes are these numbers, zero bytes left out."""
-    import numpy as np
-    import pyarrow as pa
 
     rows = np.stack(numbers, 1).view(np.uint8)
     content = rows != 0
@@ -193,13 +171,3 @@ def _strings(*numbers: np.ndarray) -> Any:
     np.cumsum(content.sum(1, dtype=np.int32), out=offsets[1:])
     buffers = [None, pa.py_buffer(offsets), pa.py_buffer(rows[content])]
     return pa.Array.from_buffers(pa.string(), len(rows), buffers)
-
-
-def _added_up(words: Any, counts: np.ndarray) -> tuple[Any, np.ndarray]:
-    """Return each word once, with the sum of its counts."""
-    import numpy as np
-
-    encoded = words.dictionary_encode()
-    sums = np.zeros(len(encoded.dictionary), np.int64)
-    np.add.at(sums, encoded.indices.to_numpy(), counts)
-    return encoded.dictionary, sums

@@ -9,12 +9,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
-import numpy as np
-
 from mrcore.shuffle.arrow import pa
 from mrcore.shuffle.columns import Columns, concat
 from mrcore.shuffle.grouping_policy import folding_pays
 from mrcore.shuffle.values import ValueKind
+from mrcore.util.arrays import sums_by_key
 
 FULL_ROWS: Final = 1 << 20
 """Rows at which they are added up."""
@@ -82,7 +81,5 @@ def totals_of(batch: Columns) -> Columns | None:
     largest = max(int(values.max()), -int(values.min()))
     if largest * len(values) >= _LARGEST_SUM:
         return None
-    encoded = batch.keys.dictionary_encode()
-    sums = np.zeros(len(encoded.dictionary), np.int64)
-    np.add.at(sums, encoded.indices.to_numpy(), values)
-    return Columns(batch.key_kind, encoded.dictionary, ValueKind.INT, pa.array(sums))
+    keys, sums = sums_by_key(batch.keys, values)
+    return Columns(batch.key_kind, keys, ValueKind.INT, pa.array(sums))

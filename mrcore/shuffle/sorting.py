@@ -10,6 +10,7 @@ from mrcore.shuffle.arrow import Array, pa
 from mrcore.shuffle.chunks import CHUNK, ByteRows
 from mrcore.shuffle.columns import Columns, KeyKind
 from mrcore.shuffle.encoding import ascending_bits
+from mrcore.util.arrays import changes
 
 _SIGN: Final = np.uint64(1 << 63)
 _HALF: Final = np.uint64(32)
@@ -85,18 +86,11 @@ def _sort(
         numbers = bytes_.chunk(skip, rows)
     # The fast argsort is not stable, so ties are put back in order at the end.
     perm = np.argsort(numbers)
-    new = _changes(numbers[perm])
+    new = changes(numbers[perm])
     if bytes_ is not None:
         _break_ties(bytes_, rows, skip, perm, new)
     _restore_order(perm, new)
     return perm, new
-
-
-def _changes(ascending: np.ndarray) -> np.ndarray:
-    new = np.empty(len(ascending), bool)
-    new[:1] = True
-    np.not_equal(ascending[1:], ascending[:-1], out=new[1:])
-    return new
 
 
 def _common_prefix(bytes_: ByteRows, rows: np.ndarray | None) -> int:
@@ -196,12 +190,12 @@ def _sort_within(
     # Two fast sorts of integers, several times faster than `np.lexsort`.
     by_number = np.argsort(numbers)
     packed = np.empty(len(numbers), np.uint64)
-    packed[by_number] = np.cumsum(_changes(numbers[by_number]), dtype=np.uint64)
+    packed[by_number] = np.cumsum(changes(numbers[by_number]), dtype=np.uint64)
     del by_number, numbers
     packed |= groups.astype(np.uint64) << _HALF
     order = np.argsort(packed)
     perm[places] = perm[places[order]]
-    new[places] = _changes(packed[order]) | new[places]
+    new[places] = changes(packed[order]) | new[places]
 
 
 def _restore_order(perm: np.ndarray, new: np.ndarray) -> None:

@@ -71,7 +71,7 @@ class Tally:
         return 0
 
     def has_long_lists(self) -> bool:
-        """Return whether a key came so often that its values are folded in pieces."""
+        """Return whether a key has more values than are folded at once."""
         return max(self.table.values(), default=0) > _PIECE_ROWS
 
     def rows(self) -> int:

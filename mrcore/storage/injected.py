@@ -96,7 +96,7 @@ class Faults:
         """Return how an operation fails."""
         rates = self.rates
         if os.getpid() in rates.cut_off:
-            return FaultKind.BEFORE  # it is not counted: whoever is cut off tries again and again
+            return FaultKind.BEFORE  # not counted: a process that is cut off tries again and again
         if self._rng.random() >= rates.errors:
             return None
         kind = self._rng.choice((FaultKind.BEFORE, FaultKind.AFTER))

@@ -110,7 +110,7 @@ class _LocalWriter(Unfinished[BinaryIO]):
     def _is_placed_unlocked(self, fd: int) -> bool:
         """Link a file that may only be new, without the lock; return False where that fails.
 
-        Whoever holds the lock changes only what has the name already, and a link takes no such
+        A holder of the lock changes only what has the name already, and a link takes no such
         name. So the lock would decide nothing. It costs more than the link.
         """
         if self._temp is not None or self._expect != ABSENT:

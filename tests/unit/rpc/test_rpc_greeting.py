@@ -111,7 +111,7 @@ def test_the_first_master_of_a_file_that_answers_is_taken(tmp_path: Path) -> Non
         save_credentials(named, Path(file))
         found = find_credentials(None, None, file, clock=FakeClock())
         assert found == msgspec.structs.replace(named, address=address)
-        # Where nobody is looked for, whoever calls tries them in turn.
+        # Where nobody is looked for, the caller tries them in turn.
         assert find_credentials(None, None, file, reach_seconds=None) == named
         # An address that is given counts alone.
         assert find_credentials(address, None, file).masters == ()
