@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import select
 import signal
 import sys
 import threading
@@ -19,6 +18,7 @@ from mrcore.engine import launched
 from mrcore.engine.launched import daemon_environment
 from mrcore.tasks.child.environment import launcher_environment
 from mrcore.util.forks import ForkRequest, ForkServerGoneError, read_answer, send_request
+from mrcore.util.readable import is_readable
 
 STOP_SECONDS: Final = 5.0
 """From SIGTERM to SIGKILL, for the workers together and then for the master."""
@@ -227,7 +227,7 @@ class Daemon:
         self._find(seconds)
         if self._exit is None or self._code is not None or self._launcher is None:
             return
-        if _is_readable(self._exit, seconds):
+        if is_readable(self._exit, seconds):
             assert self._process_id is not None
             try:
                 self._code = self._launcher.exit_code(self._process_id)
@@ -245,12 +245,6 @@ class Daemon:
         if self._exit is not None:
             os.close(self._exit)
             self._exit = None
-
-
-def _is_readable(descriptor: int, seconds: float) -> bool:
-    poll = select.poll()
-    poll.register(descriptor, select.POLLIN)
-    return bool(poll.poll(seconds * 1000))
 
 
 def _tail(path: Path) -> str:

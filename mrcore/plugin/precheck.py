@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import select
 import subprocess
 import sys
 import tempfile
@@ -17,6 +16,7 @@ from mrcore.model.columns import columns_of
 from mrcore.model.formats import INPUT_FORMATS
 from mrcore.model.job import InputGroup, Plugin, StepFlags
 from mrcore.plugin.bundle import Bundle
+from mrcore.util.readable import is_readable
 from mrcore.util.texts import lines
 
 CHECK_SECONDS: Final = 60.0
@@ -98,9 +98,7 @@ def _ends_within(process_id: int, seconds: float) -> bool:
     """Return whether a child of this process ends in time; `Popen.wait` would look now and then."""
     handle = os.pidfd_open(process_id)
     try:
-        poll = select.poll()
-        poll.register(handle, select.POLLIN)
-        return bool(poll.poll(seconds * 1000))
+        return is_readable(handle, seconds)
     finally:
         os.close(handle)
 

@@ -6,7 +6,6 @@ are, and `reduce` gets them all: how often a combiner runs must not matter to it
 
 from __future__ import annotations
 
-import hashlib
 import inspect
 from collections.abc import Iterator
 from itertools import chain
@@ -22,12 +21,10 @@ from mrcore.shuffle.groups import Values
 from mrcore.shuffle.keys import shown
 from mrcore.shuffle.user_code import UserCodeError, is_iterator_type
 from mrcore.tasks.record_errors import key_sentence
-from mrcore.tasks.skipped import Guard
+from mrcore.tasks.skipped import SAVED_CHARACTERS, Guard, mark_number
 from mrcore.tasks.trials import GivenUpError, Judge, Trials, held
 from mrcore.util.object_copies import thawed
 from mrcore.util.texts import text_of
-
-_SAVED_CHARACTERS = 1_024
 
 
 def kind_of(name: str) -> str:
@@ -38,8 +35,7 @@ def kind_of(name: str) -> str:
 def key_mark(key: object, name: str) -> Mark:
     """Return the mark of a key that a function takes: a text for people, a digest for us."""
     text = text_of(key, repr).encode(errors="backslashreplace")
-    digest = hashlib.blake2b(text, digest_size=7).digest()  # a signed number holds it
-    return mark_of(shown(key), int.from_bytes(digest), kind_of(name))
+    return mark_of(shown(key), mark_number(text), kind_of(name))
 
 
 class BadKeys:
@@ -167,7 +163,7 @@ def _pairs(key: Any, result: Any) -> Iterator[Any]:
 
 
 def _saved(key: object) -> str:
-    return text_of(key, repr)[:_SAVED_CHARACTERS]
+    return text_of(key, repr)[:SAVED_CHARACTERS]
 
 
 def _ordered(key: object, skip: Skip, name: str) -> BadRecord:

@@ -6,10 +6,9 @@ itself: its place is its key, and its number among the pairs in a row with this 
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator
 from itertools import chain
-from typing import Any, Final
+from typing import Any
 
 from mrcore.errors import KeyTypeError
 from mrcore.model.skipping import is_pair, marked_function, pair_mark
@@ -19,12 +18,10 @@ from mrcore.shuffle.keys import shown
 from mrcore.shuffle.user_code import UserCodeError
 from mrcore.tasks.emit import Emitter, MapStep, emitted
 from mrcore.tasks.record_errors import key_sentence, record_text
-from mrcore.tasks.skipped import Guard
+from mrcore.tasks.skipped import SAVED_CHARACTERS, Guard, mark_number
 from mrcore.tasks.trials import GivenUpError, Trials, frozen, judge_with
 from mrcore.util.object_copies import thawed, thawed_list
 from mrcore.util.texts import text_of
-
-_SAVED_CHARACTERS: Final = 1_024
 
 
 class GuardedMap(MapStep):
@@ -84,8 +81,7 @@ class GuardedMap(MapStep):
         self._number = self._number + 1 if text == self._text else 0
         self._key, self._text = key, text
         place = b"\0".join((self.name.encode(), str(self._number).encode(), text))
-        digest = hashlib.blake2b(place, digest_size=7).digest()  # a signed number holds it
-        self._mark = pair_mark(shown(key), int.from_bytes(digest), self.name)
+        self._mark = pair_mark(shown(key), mark_number(place), self.name)
         skip = self._skip.get(self._mark)
         if skip is not None:
             self._guard.progress.leave_keys(marked_function(self._mark))
@@ -126,4 +122,4 @@ class GuardedMap(MapStep):
 
 
 def _shown(key: Any, value: Any) -> str:
-    return record_text((key, value), _SAVED_CHARACTERS)
+    return record_text((key, value), SAVED_CHARACTERS)

@@ -17,10 +17,9 @@ from mrcore.records.typed_rows import typed
 from mrcore.tasks.position import Position
 from mrcore.tasks.progress import ProgressSink
 from mrcore.tasks.record_errors import RecordError, record_text
-from mrcore.tasks.skipped import Guard
+from mrcore.tasks.skipped import SAVED_CHARACTERS, Guard
 from mrcore.util.clock import SYSTEM
 
-_SAVED_CHARACTERS: Final = 1024
 _LOOK_EVERY: Final = 32
 """Records between two looks at the clock."""
 _REPORT_SECONDS: Final = 0.25
@@ -111,7 +110,7 @@ class Records:
                 f"{piece.shown} has too many broken records, or the files before it in its split: "
                 f"a map task can skip {MAX_SKIPPED_IN_TASK:,}. Correct the input."
             ) from error
-        record = record_text(error.record, _SAVED_CHARACTERS)
+        record = record_text(error.record, SAVED_CHARACTERS)
         self._skipped.add(BadRecord(piece.shown, error.offset, str(error), record))
 
     def give_up(self, error: Exception) -> None:
@@ -125,7 +124,7 @@ class Records:
         self._skipped.give_up(
             batch.piece.shown,
             batch.offsets[at],
-            record_text(batch.values[at], _SAVED_CHARACTERS),
+            record_text(batch.values[at], SAVED_CHARACTERS),
             sentence=RecordError(error, batch, at).sentence,
             error=error,
         )
@@ -136,7 +135,7 @@ class Records:
             batch.piece.shown,
             batch.offsets[index],
             skip.cause or "two attempts failed on this record",
-            record_text(batch.values[index], _SAVED_CHARACTERS),
+            record_text(batch.values[index], SAVED_CHARACTERS),
             skip.traceback,
         )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -28,11 +29,19 @@ from mrcore.storage.registry import storage_for
 from mrcore.tasks.progress import ProgressSink
 from mrcore.util.texts import encodable, lines, one_line
 
+SAVED_CHARACTERS: Final = 1_024
+"""Characters of a bad record, key or pair that are saved."""
 _REPORTED: Final = 16
 """Bad records that travel with the result, into the journal and the master's memory."""
 _SAVED_WHOLE: Final = 1_000
 """Bad records of a task that are saved with their tracebacks; those of others are shorter."""
 _SHORT_CHARACTERS: Final = 200
+
+
+def mark_number(place: bytes) -> int:
+    """Return the number by which a mark tells the place of a key or pair from others."""
+    digest = hashlib.blake2b(place, digest_size=7).digest()  # a signed number holds it
+    return int.from_bytes(digest)
 
 
 class TooManyBadError(UserCodeError):

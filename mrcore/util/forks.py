@@ -13,7 +13,6 @@ import errno
 import fcntl
 import importlib
 import os
-import select
 import socket
 import sys
 from collections.abc import Collection, Sequence
@@ -23,6 +22,7 @@ from typing import Final
 
 import msgspec
 
+from mrcore.util.readable import is_readable
 from mrcore.util.shown_strings import show_arguments, show_variable
 
 MAX_MESSAGE_BYTES: Final = 64 << 10
@@ -67,9 +67,7 @@ def read_answer(channel: socket.socket, seconds: float) -> int | None:
 
     Raises ForkServerGoneError.
     """
-    poll = select.poll()
-    poll.register(channel, select.POLLIN)
-    if not poll.poll(max(0.0, seconds) * 1000):
+    if not is_readable(channel.fileno(), seconds):
         return None
     try:
         answer = channel.recv(64, socket.MSG_DONTWAIT)

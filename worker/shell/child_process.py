@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import select
 import signal
 import socket
 import sys
@@ -33,6 +32,7 @@ from mrcore.tasks.child.protocol import (
 )
 from mrcore.util.forks import ForkRequest
 from mrcore.util.proc import descendants, folder_is_gone, proportional_bytes, resident_bytes
+from mrcore.util.readable import is_readable
 from mrcore.worker.core.record_clock import RecordClock
 from mrcore.worker.shell.fork_server import ForkServer
 from mrcore.worker.shell.orphans import Orphans, child_mark, end_processes
@@ -245,9 +245,7 @@ class ChildProcess:
 
     def exits_within(self, seconds: float) -> bool:
         """Wait until it is dead; return False if the system still holds it after `seconds`."""
-        poll = select.poll()
-        poll.register(self.exit_descriptor, select.POLLIN)
-        return bool(poll.poll(max(0.0, seconds) * 1000))
+        return is_readable(self.exit_descriptor, seconds)
 
     def reap(self) -> int:
         """Collect the dead child: its exit status, negative for a signal. Its group dies too."""

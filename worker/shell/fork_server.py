@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import select
 import signal
 import socket
 import subprocess
@@ -17,6 +16,7 @@ from mrcore.tasks.child.environment import MARK, server_environment
 from mrcore.tasks.child.fork_server import CONTROL, MODULE, READY, fork_here
 from mrcore.util.forks import ForkRequest, ForkServerGoneError, read_answer, send_request
 from mrcore.util.proc import folder_is_gone
+from mrcore.util.readable import is_readable
 from mrcore.worker.shell.orphans import adopt_orphans, child_mark
 
 _LOG_BYTES: Final = 4_096
@@ -150,9 +150,7 @@ class _Fork:
 
     def wait(self, timeout: float) -> int:
         """Return its exit status; raise TimeoutExpired if it lives on after `timeout` seconds."""
-        poll = select.poll()
-        poll.register(self._exit, select.POLLIN)
-        if not poll.poll(timeout * 1000):
+        if not is_readable(self._exit, timeout):
             raise subprocess.TimeoutExpired(MODULE, timeout)
         os.close(self._exit)
         _, status = os.waitpid(self.pid, 0)
