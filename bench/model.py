@@ -25,11 +25,9 @@ class Scale:
 
     terabytes: int
     workers: int
-    map_tasks: int = 0
-    """Number of map tasks; 0 leaves it to the planner."""
 
 
-SCALES: Final = (Scale(1, 8), Scale(1, 8, 2_000), Scale(100, 200), Scale(100, 200, 50_000))
+SCALES: Final = (Scale(1, 8), Scale(10, 40), Scale(100, 200))
 
 
 def costs(speed: float, scale: Scale, prices: Prices) -> Estimate:
@@ -42,7 +40,6 @@ def costs(speed: float, scale: Scale, prices: Prices) -> Estimate:
         region=REGION,
         input_bytes=size,
         input_files=size // (1 << 28),
-        map_tasks=scale.map_tasks,
         hours=size / (speed * scale.workers * CORES) / 3600,
     )
     return estimate(plan, prices)
@@ -51,8 +48,9 @@ def costs(speed: float, scale: Scale, prices: Prices) -> Estimate:
 def lines(speeds: dict[str, float], prices: Prices) -> list[str]:
     """Return a table of Markdown, with a row for each workload and scale."""
     found = [
-        "| workload | data | workers | tasks | requests | time | dollars | a terabyte |",
-        "|---|---|---|---|---|---|---|---|",
+        "| workload | data | workers | tasks | requests | time | dollars | of it requests "
+        "| a terabyte |",
+        "|---|---|---|---|---|---|---|---|---|",
     ]
     for name, speed in speeds.items():
         for scale in SCALES:
@@ -62,6 +60,7 @@ def lines(speeds: dict[str, float], prices: Prices) -> list[str]:
             found.append(
                 f"| {name} | {scale.terabytes} TB | {scale.workers} | {cost.tasks:,} "
                 f"| {cost.requests:,} | {time} | {low:,.2f} to {high:,.2f} "
+                f"| {cost.operations_dollars:,.2f} "
                 f"| {low / scale.terabytes:.2f} to {high / scale.terabytes:.2f} |"
             )
     return found

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import heapq
+import math
 from collections.abc import Sequence
 from itertools import groupby, pairwise
 from operator import attrgetter
@@ -15,13 +16,18 @@ from mrcore.model.task import Piece, Split
 from mrcore.records.inputs import InputFile
 
 MIN_SPLIT_BYTES = 1 << 20
-MAX_SPLIT_BYTES = 64 << 20
+USUAL_SPLIT_BYTES = 64 << 20
+"""Largest split of an input that is not large itself, and its bytes for each reduce."""
+MAX_SPLIT_BYTES = 1 << 30
+"""Largest split, unless `MAX_SECTIONS` asks for more: what a lost machine has done in vain."""
+SECTION_BYTES = 2 << 20
+"""Input for each section of a large job. A section costs a request, however small it is."""
+MAX_SECTIONS = 20_000_000
+"""Sections of the runs of all map tasks: the master remembers each of them."""
 TASKS_PER_SLOT = 4
 """Enough tasks that the slots finish at about the same time."""
 SMALL_INPUT_BYTES = 4 << 20
 """Below it one reduce is quicker than several, and one part is handier."""
-REDUCE_BYTES = 64 << 20
-"""Input for each reduce of a large job, when the user leaves the number to us."""
 MAX_AUTO_REDUCES = 1000
 TOTAL_ORDER_SLOTS = 8
 """Slots that the input is cut for in total order, however many workers there are.
@@ -32,32 +38,45 @@ MAX_PIECES = 1000
 """Files in one split: an assignment stays far below the limit of a gRPC message."""
 
 
-def target_bytes(total_bytes: int, slots: int, tasks: int = 0) -> int:
+def target_bytes(total_bytes: int, slots: int, tasks: int = 0, *, reduces: int = 0) -> int:
     """Return how large a split of an input of `total_bytes` should be.
 
-    `tasks` is the number of splits that is asked for; 0 leaves it to the number of slots.
+    `tasks` is the number of splits that is asked for; 0 leaves it to the number of slots. `reduces`
+    is the number of sections of a run.
     """
     if tasks:
         return max(-(-total_bytes // tasks), 1)
     wanted = -(-total_bytes // (TASKS_PER_SLOT * max(slots, 1)))
-    return min(max(wanted, MIN_SPLIT_BYTES), MAX_SPLIT_BYTES)
+    target = min(max(wanted, MIN_SPLIT_BYTES), task_bytes(total_bytes))
+    return max(target, -(-total_bytes * reduces // MAX_SECTIONS))
+
+
+def task_bytes(total_bytes: int) -> int:
+    """Return the input for one map task, or one reduce task, of a job with more than its slots.
+
+    It grows with the root of the input. Sections are as many as map tasks times reduce tasks, so
+    their number grows as the input does, and not as its square.
+    """
+    root = math.isqrt(total_bytes * SECTION_BYTES)
+    return min(max(root, USUAL_SPLIT_BYTES), MAX_SPLIT_BYTES)
 
 
 def auto_reduces(input_bytes: int, slots: int) -> int:
     """Return how many reduces suit an input: 1 for a small one, else every slot gets its share."""
     if input_bytes < SMALL_INPUT_BYTES:
         return 1
-    return min(max(slots, -(-input_bytes // REDUCE_BYTES)), MAX_AUTO_REDUCES)
+    return min(max(slots, -(-input_bytes // task_bytes(input_bytes))), MAX_AUTO_REDUCES)
 
 
-def cut(files: Sequence[InputFile], slots: int, tasks: int = 0) -> list[Split]:
-    """Return the splits of `files`, in the order of the files; `tasks` is as in `target_bytes`.
+def cut(files: Sequence[InputFile], slots: int, tasks: int = 0, *, reduces: int = 0) -> list[Split]:
+    """Return the splits of `files`, in the order of the files; numbers are as in `target_bytes`.
 
     Pieces follow each other as the bytes do, so the order of records is the same however they are
     cut. An empty file gives no piece, except in formats where it is a record. Files of different
     input groups do not share a split, and those of one group follow each other in `files`.
     """
-    target = target_bytes(sum(file.size_bytes for file in files), slots, tasks)
+    total_bytes = sum(file.size_bytes for file in files)
+    target = target_bytes(total_bytes, slots, tasks, reduces=reduces)
     pieces: list[Piece] = []
     groups: list[int] = []
     """Input groups of the pieces."""

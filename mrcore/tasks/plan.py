@@ -64,19 +64,17 @@ def make_plan(spec: JobSpec, slots: int) -> Plan:
         skip_output=spec.output_uri or None,
     )
     read, input_bytes = limited(listed, spec.limit)
-    files = _examined(read, target_bytes(input_bytes, cut_slots, spec.map_tasks))
+    reduces = _reduces(spec, slots, input_bytes)
+    target = target_bytes(input_bytes, cut_slots, spec.map_tasks, reduces=reduces)
+    files = _examined(read, target)
     if spec.records_per_task:
         from mrcore.records import counted
 
         counted.check_counted(files, "--records-per-task")
         splits = counted.cut_by_records(files, spec.records_per_task)
     else:
-        splits = cut(files, cut_slots, spec.map_tasks)
-    return Plan(
-        splits=tuple(splits),
-        reduces=_reduces(spec, slots, input_bytes),
-        input_bytes=input_bytes,
-    )
+        splits = cut(files, cut_slots, spec.map_tasks, reduces=reduces)
+    return Plan(splits=tuple(splits), reduces=reduces, input_bytes=input_bytes)
 
 
 def limited(files: Sequence[InputFile], limit: int) -> tuple[Sequence[InputFile], int]:

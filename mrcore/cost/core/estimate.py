@@ -110,8 +110,9 @@ def estimate(plan: Plan, prices: Prices) -> Estimate:
     """Return what the plan costs; raise UsageError for a machine type that is none."""
     shapes = [prices.shape(name) for name in plan.machine_types]
     slots = plan.workers * max(1, min(math.ceil(shape.vcpus) for shape in shapes))
-    maps = _map_tasks(plan, slots)
-    stages = _stage_plans(plan, maps, slots)
+    reduces = _reduces(plan, slots)
+    maps = _map_tasks(plan, slots, reduces)
+    stages = stage_plans(_stages(plan), maps, reduces)
     at_once = plan.workers * min(_tasks_at_once(plan, shape.vcpus) for shape in shapes)
     work = _work_seconds(plan, min(at_once, max(1, sum(maps.values()))), _shuffles(stages))
     wall = Range(work.low + BOOT_SECONDS.low, work.high + BOOT_SECONDS.high)
@@ -156,13 +157,14 @@ def _tasks_at_once(plan: Plan, vcpus: float) -> int:
     return max(1, min(slots, int(vcpus / plan.cpus))) if plan.cpus else slots
 
 
-def _map_tasks(plan: Plan, slots: int) -> Mapping[int, int]:
+def _map_tasks(plan: Plan, slots: int, reduces: int) -> Mapping[int, int]:
     """Return the number of map tasks of each input group."""
     cut_slots = TOTAL_ORDER_SLOTS if plan.total_order else slots
-    target = target_bytes(plan.input_bytes, cut_slots, plan.map_tasks)
+    target = target_bytes(plan.input_bytes, cut_slots, plan.map_tasks, reduces=reduces)
     if plan.files:
         files = [_with_points(file, target) for file in plan.files]
-        return Counter(split.group for split in cut(files, cut_slots, plan.map_tasks))
+        splits = cut(files, cut_slots, plan.map_tasks, reduces=reduces)
+        return Counter(split.group for split in splits)
     return {0: -(-plan.input_bytes // target)} if plan.input_bytes else {}
 
 
@@ -174,10 +176,15 @@ def _with_points(file: InputFile, target: int) -> InputFile:
     return msgspec.structs.replace(file, cut_points=points)
 
 
-def _stage_plans(plan: Plan, maps: Mapping[int, int], slots: int) -> tuple[StagePlan, ...]:
-    stages = plan.stages or shuffling_stages(0 if plan.reduces == 0 else 1)
-    reduces = plan.reduces or auto_reduces(plan.input_bytes, slots)
-    return stage_plans(stages, maps, reduces)
+def _stages(plan: Plan) -> tuple[Stage, ...]:
+    return plan.stages or shuffling_stages(0 if plan.reduces == 0 else 1)
+
+
+def _reduces(plan: Plan, slots: int) -> int:
+    """Return the number of reduce tasks of each stage that reads runs; 0 if none does."""
+    if not any(isinstance(stage.writes, Run) for stage in _stages(plan)):
+        return 0
+    return plan.reduces or auto_reduces(plan.input_bytes, slots)
 
 
 def _tasks(stages: tuple[StagePlan, ...], kind: str) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bench.model import CORES, SCALES, costs, lines
+from bench.model import CORES, SCALES, Scale, costs, lines
 from mrcore.cost.prices import load_prices
 
 
@@ -14,6 +14,14 @@ def test_slower_cores_take_longer_and_cost_more() -> None:
         assert slow.dollars_low > fast.dollars_low
         least = scale.terabytes * 1e12 / (40e6 * scale.workers * CORES)
         assert least < fast.seconds_low < fast.seconds_high
+
+
+def test_requests_grow_as_the_data_does() -> None:
+    prices = load_prices()
+    for scale in (Scale(1, 8), Scale(10, 40), Scale(100, 200)):
+        cost = costs(10e6, scale, prices)
+        assert cost.requests < 1_500_000 * scale.terabytes
+        assert cost.operations_dollars < cost.dollars_high / 2
 
 
 def test_each_workload_has_a_row_for_each_scale() -> None:

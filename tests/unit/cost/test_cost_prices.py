@@ -121,8 +121,8 @@ def plan(**changes: object) -> Plan:
 
 def test_an_estimate_counts_tasks_requests_and_hours() -> None:
     found = estimate(plan(), PRICES)
-    assert found.map_tasks == 1_491  # of 64 MiB each
-    assert found.reduce_tasks == auto_reduces(100 * 10**9, 80) == 1_000
+    assert found.map_tasks == 320  # four for each slot
+    assert found.reduce_tasks == auto_reduces(100 * 10**9, 80) == 219
     assert found.class_a > found.map_tasks + 2 * found.reduce_tasks
     assert found.class_b > 100 * 10**9 // (4 << 20)
     # Each reduce reads its section of each run, by a request of its own.
@@ -152,7 +152,7 @@ def _file(name: str, job_format: str, size: int = 10**9) -> InputFile:
 
 def test_an_estimate_counts_the_map_tasks_that_the_job_asks_for() -> None:
     few, usual = estimate(plan(map_tasks=10), PRICES), estimate(plan(), PRICES)
-    assert (few.map_tasks, usual.map_tasks) == (10, 1_491)
+    assert (few.map_tasks, usual.map_tasks) == (10, 320)
     assert few.seconds_low > 3 * usual.seconds_low, "of 80 slots only ten have work"
     assert few.class_b < usual.class_b
 
@@ -189,15 +189,15 @@ def test_an_estimate_of_several_steps_counts_every_stage() -> None:
     assert three.map_tasks == one.map_tasks
     assert three.reduce_tasks == 3 * one.reduce_tasks
     assert three.tasks == three.map_tasks + three.reduce_tasks
-    # Two more stages of reduces, each of which reads the sections of a thousand runs.
-    assert three.class_b - one.class_b == 2 * (1_000 * 1_000 + 2 * 1_000)
-    assert three.class_a > one.class_a + 2 * 1_000
+    # Two more stages of reduces, each of which reads the sections of 219 runs.
+    assert three.class_b - one.class_b == 2 * (219 * 219 + 2 * 219)
+    assert three.class_a > one.class_a + 2 * 219
     assert three.seconds_low > one.seconds_low
     assert three.dollars_high > 2 * one.dollars_high
     assert any("3 shuffles" in reason for reason in three.reasons)
-    assert "tasks     1,491 map, 1,000 reduce\n" in estimate_text(one)
-    assert "tasks     1,491 map, 3,000 reduce, in 4 stages\n" in estimate_text(three)
-    assert "tasks     1,491 map\n" in estimate_text(estimate(plan(reduces=0), PRICES))
+    assert "tasks     320 map, 219 reduce\n" in estimate_text(one)
+    assert "tasks     320 map, 657 reduce, in 4 stages\n" in estimate_text(three)
+    assert "tasks     320 map\n" in estimate_text(estimate(plan(reduces=0), PRICES))
 
 
 def test_an_estimate_of_one_shuffle_is_the_same_with_and_without_its_stages() -> None:

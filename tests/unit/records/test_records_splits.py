@@ -6,8 +6,19 @@ import msgspec
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from mrcore.master.core.limits import Limits
 from mrcore.records.inputs import InputFile, listed
-from mrcore.records.splits import MAX_PIECES, target_bytes
+from mrcore.records.splits import (
+    MAX_AUTO_REDUCES,
+    MAX_PIECES,
+    MAX_SECTIONS,
+    MAX_SPLIT_BYTES,
+    SECTION_BYTES,
+    TASKS_PER_SLOT,
+    auto_reduces,
+    cut,
+    target_bytes,
+)
 from mrcore.storage.base import ObjectInfo
 from tests.support.records_pieces import cut_as
 
@@ -28,8 +39,31 @@ def files_of(*sizes: int, extension: str = ".txt") -> list[InputFile]:
 def test_target_is_a_fourth_of_a_slots_share_within_bounds() -> None:
     assert target_bytes(0, 2) == MIB
     assert target_bytes(80 * MIB, 2) == 10 * MIB
-    assert target_bytes(10_000 * MIB, 2) == 64 * MIB
+    assert target_bytes(2_048 * MIB, 2) == 64 * MIB
     assert target_bytes(80 * MIB, 0) == 20 * MIB
+    assert target_bytes(20_000 * MIB, 2) == 200 * MIB
+    assert target_bytes(20_000 * MIB, 40) == 125 * MIB
+    assert target_bytes(1 << 43, 2) == 1024 * MIB
+
+
+@given(st.integers(0, 1 << 47), st.integers(1, 10_000))
+def test_sections_of_a_large_input_are_few_and_no_slot_waits(size: int, slots: int) -> None:
+    reduces = auto_reduces(size, slots)
+    split = target_bytes(size, slots, reduces=reduces)
+    maps = -(-size // split)
+    assert maps * reduces <= MAX_SECTIONS
+    share = -(-size // (TASKS_PER_SLOT * slots))
+    assert split <= max(MIB, share, -(-size * reduces // MAX_SECTIONS))
+    if split < min(share, MAX_SPLIT_BYTES) and slots < reduces < MAX_AUTO_REDUCES:
+        assert maps * reduces * SECTION_BYTES <= 1.1 * size + (1 << 31)
+
+
+def test_what_is_asked_for_goes_before_the_bound_of_sections() -> None:
+    size = 100 * 10**12
+    assert target_bytes(size, 100, 1_000_000, reduces=1_000) == 10**8
+    assert target_bytes(size, 100, reduces=10_000) == size * 10_000 // MAX_SECTIONS
+    assert Limits().live_sections_max >= 2 * MAX_SECTIONS, "two such jobs at once"
+    assert len(cut(files_of(1000 * MIB), 1, reduces=MAX_SECTIONS // 10)) == 10
 
 
 @settings(max_examples=200)
