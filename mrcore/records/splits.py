@@ -24,6 +24,11 @@ SECTION_BYTES = 2 << 20
 """Input for each section of a large job. A section costs a request, however small it is."""
 MAX_SECTIONS = 20_000_000
 """Sections of the runs of all map tasks: the master remembers each of them."""
+EXCESS = 4
+"""Share of a split, as its denominator, by which one may be larger than it should be.
+
+A file a little larger than a split is one task rather than two halves.
+"""
 TASKS_PER_SLOT = 4
 """Enough tasks that the slots finish at about the same time."""
 SMALL_INPUT_BYTES = 4 << 20
@@ -62,10 +67,17 @@ def task_bytes(total_bytes: int) -> int:
 
 
 def auto_reduces(input_bytes: int, slots: int) -> int:
-    """Return how many reduces suit an input: 1 for a small one, else every slot gets its share."""
+    """Return how many reduces suit an input: 1 for a small one, else every slot gets its share.
+
+    A few rounds of reduces are full ones, so that no slot waits for the last of them.
+    """
     if input_bytes < SMALL_INPUT_BYTES:
         return 1
-    return min(max(slots, -(-input_bytes // task_bytes(input_bytes))), MAX_AUTO_REDUCES)
+    slots = max(slots, 1)
+    wanted = -(-input_bytes // task_bytes(input_bytes))
+    if wanted <= TASKS_PER_SLOT * slots:
+        wanted = -(-wanted // slots) * slots
+    return min(wanted, MAX_AUTO_REDUCES)
 
 
 def cut(files: Sequence[InputFile], slots: int, tasks: int = 0, *, reduces: int = 0) -> list[Split]:
@@ -77,22 +89,26 @@ def cut(files: Sequence[InputFile], slots: int, tasks: int = 0, *, reduces: int 
     """
     total_bytes = sum(file.size_bytes for file in files)
     target = target_bytes(total_bytes, slots, tasks, reduces=reduces)
+    excess = 0 if tasks else target // EXCESS
     pieces: list[Piece] = []
     groups: list[int] = []
     """Input groups of the pieces."""
     packs: list[list[Piece]] = []
     for group, some in groupby(files, key=attrgetter("group")):
-        found = [piece for file in some for piece in _pieces(file, target)]
+        found = [piece for file in some for piece in _pieces(file, target, excess)]
         pieces += found
         groups += [group] * len(found)
-        packs += _pack(found, target)
+        packs += _pack(found, target, excess)
     wanted = tasks or TASKS_PER_SLOT * max(slots, 1)
     packs = _spread(packs, min(wanted, len(pieces)))
     return [Split(tuple(pack), groups[at]) for at, pack in _placed(packs)]
 
 
-def _pieces(file: InputFile, target: int) -> list[Piece]:
-    """Cut one file into ranges of at most `target` bytes, as evenly as its format lets us."""
+def _pieces(file: InputFile, target: int, excess: int) -> list[Piece]:
+    """Cut one file into ranges of about `target` bytes, as evenly as its format lets us.
+
+    Lines are cut so that no range is larger by more than `excess`.
+    """
     found = file_format(file.format)
     if not file.size_bytes and not found.empty_is_record:
         return []
@@ -105,7 +121,7 @@ def _pieces(file: InputFile, target: int) -> list[Piece]:
         borders = _borders(file, target)
     elif found.cut is Cut.LINES and file.codec is Codec.NONE:
         size_bytes = file.end or file.size_bytes
-        count = -(-size_bytes // target)
+        count = max(1, -(-(size_bytes - excess) // target))
         borders = [size_bytes * i // count for i in range(count + 1)]
     else:
         borders = [0, file.size_bytes]
@@ -122,13 +138,18 @@ def _borders(file: InputFile, target: int) -> list[int]:
     return [*borders, file.size_bytes]
 
 
-def _pack(pieces: Sequence[Piece], target: int) -> list[list[Piece]]:
-    """Put neighbours together while they stay within `target` bytes."""
+def _pack(pieces: Sequence[Piece], target: int, excess: int) -> list[list[Piece]]:
+    """Put neighbours together while that brings them closer to `target` bytes.
+
+    No pack of several pieces is larger by more than `excess`.
+    """
     packs: list[list[Piece]] = []
     held = 0
     for piece in pieces:
         size = _weight(piece)
-        if packs and held + size <= target and len(packs[-1]) < MAX_PIECES:
+        over = held + size - target
+        fits = over <= 0 or (over <= excess and over < target - held)
+        if packs and fits and len(packs[-1]) < MAX_PIECES:
             packs[-1].append(piece)
             held += size
         else:

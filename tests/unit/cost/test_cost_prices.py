@@ -122,7 +122,7 @@ def plan(**changes: object) -> Plan:
 def test_an_estimate_counts_tasks_requests_and_hours() -> None:
     found = estimate(plan(), PRICES)
     assert found.map_tasks == 320  # four for each slot
-    assert found.reduce_tasks == auto_reduces(100 * 10**9, 80) == 219
+    assert found.reduce_tasks == auto_reduces(100 * 10**9, 80) == 240
     assert found.class_a > found.map_tasks + 2 * found.reduce_tasks
     assert found.class_b > 100 * 10**9 // (4 << 20)
     # Each reduce reads its section of each run, by a request of its own.
@@ -189,14 +189,14 @@ def test_an_estimate_of_several_steps_counts_every_stage() -> None:
     assert three.map_tasks == one.map_tasks
     assert three.reduce_tasks == 3 * one.reduce_tasks
     assert three.tasks == three.map_tasks + three.reduce_tasks
-    # Two more stages of reduces, each of which reads the sections of 219 runs.
-    assert three.class_b - one.class_b == 2 * (219 * 219 + 2 * 219)
-    assert three.class_a > one.class_a + 2 * 219
+    # Two more stages of reduces, each of which reads the sections of 240 runs.
+    assert three.class_b - one.class_b == 2 * (240 * 240 + 2 * 240)
+    assert three.class_a > one.class_a + 2 * 240
     assert three.seconds_low > one.seconds_low
     assert three.dollars_high > 2 * one.dollars_high
     assert any("3 shuffles" in reason for reason in three.reasons)
-    assert "tasks     320 map, 219 reduce\n" in estimate_text(one)
-    assert "tasks     320 map, 657 reduce, in 4 stages\n" in estimate_text(three)
+    assert "tasks     320 map, 240 reduce\n" in estimate_text(one)
+    assert "tasks     320 map, 720 reduce, in 4 stages\n" in estimate_text(three)
     assert "tasks     320 map\n" in estimate_text(estimate(plan(reduces=0), PRICES))
 
 

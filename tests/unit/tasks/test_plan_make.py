@@ -23,7 +23,9 @@ def test_reduces_follow_the_size_of_the_input() -> None:
     assert auto_reduces(0, 8) == 1
     assert auto_reduces(4 * MIB - 1, 8) == 1
     assert auto_reduces(4 * MIB, 8) == 8
-    assert auto_reduces(640 * MIB + 1, 8) == 11
+    assert auto_reduces(128 * MIB + 1, 2) == 4  # in two rounds either way, so both are full
+    assert auto_reduces(640 * MIB + 1, 8) == 16
+    assert auto_reduces(640 * MIB + 1, 2) == 11  # the last of many rounds costs little
     assert auto_reduces(1 << 50, 8) == MAX_AUTO_REDUCES
 
 
