@@ -14,6 +14,7 @@ from pathlib import Path
 from mrcore.util import proc
 
 SAMPLE_SECONDS = 0.05
+CORES = len(os.sched_getaffinity(0))
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +60,12 @@ def run(
     if process.returncode:
         raise RuntimeError(f"{command[0]} ended with {process.returncode}: {stderr[-2_000:]}")
     return Measured(seconds, cpu_seconds, stdout, *peak)
+
+
+def cpu_seconds_of(process_id: int) -> float:
+    """Return the processor time of a process that runs."""
+    fields = Path(f"/proc/{process_id}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def _children_cpu_seconds() -> float:

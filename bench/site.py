@@ -6,7 +6,7 @@ import hashlib
 import os
 import shutil
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, TypeAlias
@@ -16,6 +16,7 @@ from bench.rows import Row, Target, WrongOutputError
 
 ROOT: Final = Path(__file__).resolve().parents[1]
 MIB: Final = 1 << 20
+WORKERS: Final = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,14 +82,29 @@ class Bench:
         """Run one job with two workers on an embedded cluster; return its cost and its output."""
         out = self.home / "out" / name
         shutil.rmtree(out, ignore_errors=True)
+        run = self.command(plugin, inputs, out, *options, sample_memory=sample_memory)
+        return run, out
+
+    def command(
+        self,
+        plugin: str,
+        source: str | Path,
+        target: str | Path,
+        *options: str,
+        workers: int = WORKERS,
+        environment: Mapping[str, str] | None = None,
+        sample_memory: bool = False,
+    ) -> measure.Measured:
+        """Run one job on an embedded cluster; return its cost."""
         command: list[str | Path] = [
             Path(sys.executable).with_name("mrcore"),
             "run",
-            *(ROOT / plugin, inputs, "-o", out),
-            *("-w", "2", "--json", *options),
+            *(ROOT / plugin, source, "-o", target),
+            *("-w", str(workers), "--json", *options),
         ]
-        environment = {"XDG_STATE_HOME": str(self.home / "state")}
-        return measure.run(command, environment=environment, sample_memory=sample_memory), out
+        home = {"XDG_STATE_HOME": str(self.home / "state")}
+        variables = {**home, **(environment or {})}
+        return measure.run(command, environment=variables, sample_memory=sample_memory)
 
     def by_hand(self, script: str, folder: Path) -> Run:
         """Return a run of one of the hand-written scripts over the files of a folder."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
-from bench.cases import frameworks, masters, memory, overhead, sorts, starts, words
+from bench.cases import buckets, frameworks, masters, memory, overhead, sorts, starts, words
 from bench.rows import Row
 from bench.site import Bench
 
@@ -14,6 +14,7 @@ CASES: Final[dict[str, Callable[[Bench], list[Row]]]] = {
     "wordcount-finish": words.finish,
     "wordcount-blocks": words.blocks,
     "wordcount-arrow": words.arrow,
+    "wordcount-gs": buckets.gs,
     "many-words": words.many_words,
     "index": words.index,
     "sort-arrow": sorts.sort_arrow,
@@ -22,6 +23,7 @@ CASES: Final[dict[str, Callable[[Bench], list[Row]]]] = {
     "calls": overhead.calls,
     "small": overhead.small,
     "start": starts.start_after_crash,
+    "start-entries": starts.start_on_journal,
     "master-cpu": masters.cost,
     "answers": masters.answers,
     "memory": memory.memory,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 import shutil
 import statistics
 import subprocess
@@ -13,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
+from bench import measure
 from bench.fleet import Fleet, fleet
 from bench.rows import Row, Target, WrongOutputError
 from bench.site import ROOT, Bench
@@ -68,9 +68,9 @@ def _work(bench: Bench, process: int, state: str, task_seconds: float) -> tuple[
             reduces=1,
         )
         pretended = fleet(find_credentials(None, state, role=Role.WORKER), state, task_seconds)
-        before = _cpu_seconds(process)
+        before = measure.cpu_seconds_of(process)
         asyncio.run(pretended.run(bench.sizes.fleet_workers, tasks))
-        used = _cpu_seconds(process) - before
+        used = measure.cpu_seconds_of(process) - before
         client.cancel(job.job_id)
     return pretended, used
 
@@ -91,8 +91,3 @@ def _master(home: Path) -> Iterator[tuple[int, str]]:
             process.kill()
             process.wait()
     shutil.rmtree(folder, ignore_errors=True)
-
-
-def _cpu_seconds(process: int) -> float:
-    fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
