@@ -190,7 +190,7 @@ class Follower:
             self._pause = SHORTEST_PAUSE_SECONDS
         else:
             self._pause = min(2 * self._pause, LONGEST_PAUSE_SECONDS)
-        self._beat_if_due()
+        self.beat_if_due()
         now = self._clock.monotonic()
         if now - self._listed_at >= RELIST_SECONDS or not self._journal.number:
             self._catch_up()
@@ -207,7 +207,7 @@ class Follower:
             self._is_current = False
             self._journal.feed(entry, self._replica)
             found = True
-            self._beat_if_due()
+            self.beat_if_due()
         self._reached_end()
         if found:
             self._listed_at = self._clock.monotonic()
@@ -220,7 +220,7 @@ class Follower:
             self._journal.feed(read, self._replica)
             if count % BEAT_EVERY == 0:
                 self._on_turn()
-                self._beat_if_due()
+                self.beat_if_due()
         self._reached_end()
         self._listed_at = self._clock.monotonic()
         return False
@@ -243,7 +243,8 @@ class Follower:
         self._journal.feed(entry, self._replica)
         return True
 
-    def _beat_if_due(self) -> None:
+    def beat_if_due(self) -> None:
+        """Write this master's record, if the last one is old. Raises StorageError."""
         now = self._clock.monotonic()
         if now < self._beat_at:
             return

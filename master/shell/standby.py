@@ -12,6 +12,7 @@ from typing import Final
 import msgspec
 
 from mrcore.daemon.systemd import Notifier
+from mrcore.errors import StorageError
 from mrcore.master.core.machine import Machine
 from mrcore.master.shell.assembly import Site
 from mrcore.master.shell.calls import SERVICES
@@ -74,6 +75,10 @@ class Standby:
                 measured = measured_standby(self._site.metrics, follower.standing)
                 stack.enter_context(measured)
             await self._server.stand_by(SERVICES, leader.address if leader is not None else "")
+            # Whoever was told that it is up finds it among the masters. A store that fails is asked
+            # again by the follower.
+            with contextlib.suppress(StorageError):
+                await asyncio.to_thread(follower.beat_if_due)
             log.info("stands by for %s", self._site.state_uri)
             say_ready()
             async with asyncio.TaskGroup() as group:

@@ -130,18 +130,18 @@ def create(
     FILE has the addresses of all masters, certificates and token, and is readable by you alone. The
     cluster keeps a hash of the token and cannot show it again.
     """
-    from mrcore.client.tokens import create_token
+    from mrcore.client.tokens import addresses_of_now, create_token
     from mrcore.rpc.cluster import save_credentials
 
     if file.exists():
         raise UsageError(f"The file {file} exists. Name one that does not.")
     with places.connected(master, state, credentials) as client:
+        masters = addresses_of_now(client)
         own = msgspec.structs.replace(client.credentials, token="", state_uri="")
         # First, since a token that cannot be written down would be valid and in nobody's hands.
         save_credentials(own, file, "Name a FILE in one that can.")
         try:
             token, made = create_token(client.connection, Role(role), name, expires)
-            masters = client.connection.masters
             own = msgspec.structs.replace(
                 client.credentials,
                 token=token,

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from mrcore.client.client import MasterClient
 from mrcore.client.connection import CALL_SECONDS, Connection
 from mrcore.model.tokens import TokenView
 from mrcore.rpc.convert_tokens import ROLES, token_view
+from mrcore.rpc.masters import ADDRESSES_MAX
 from mrcore.rpc.roles import Role
 from mrcore.rpc.v1 import token_service_pb2 as pb
 from mrcore.rpc.v1 import token_service_pb2_grpc
@@ -42,6 +44,17 @@ def create_token(
     )
     answer = connection.call(lambda: _stub(connection).CreateToken(request, timeout=CALL_SECONDS))
     return answer.token, token_view(answer.info)
+
+
+def addresses_of_now(client: MasterClient) -> tuple[str, ...]:
+    """Return the addresses of all masters, that of the leader first.
+
+    Replies name the masters that the leader knew some seconds ago. It lists them anew when it is
+    asked.
+    """
+    listed = [view.address for view in client.masters()]
+    known = (client.credentials.address, *listed, *client.connection.masters)
+    return tuple(dict.fromkeys(known))[:ADDRESSES_MAX]
 
 
 def revoke_token(connection: Connection, name_or_id: str) -> TokenView:

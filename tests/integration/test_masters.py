@@ -120,11 +120,11 @@ def test_a_frozen_leader_is_replaced_and_leaves_when_it_wakes(tmp_path: Path) ->
         worker.finish(one)
         worker.synchronize()
         worker.finish(other)
-        wait_until(lambda: knows(client, second))
         file = tmp_path / "alice.json"
         words = ["token", "create", str(file), "--name", "alice", "--state", site.state_uri]
         assert CliRunner().invoke(cli, words).exit_code == 0
         assert load_credentials(file).masters == (first.address, second.address)
+        wait_until(lambda: knows(client, second))
         first.process.send_signal(signal.SIGSTOP)
         wait_for_leader(site.state_uri, second)
         worker.reconnect(site.credentials(Role.WORKER))

@@ -14,6 +14,7 @@ import pytest
 
 import mrcore
 from mrcore.client.client import MasterClient
+from mrcore.client.tokens import addresses_of_now
 from mrcore.errors import ClusterUnreachableError, UsageError
 from mrcore.model.job import JobState, TaskState
 from mrcore.model.master import MasterRole, MasterView
@@ -294,6 +295,23 @@ def test_a_master_that_comes_back_is_called_over_the_same_channel(
     with MasterClient(leader, find=lambda: leader, clock=clock) as client:
         assert client.fleet() is None
     assert made == [leader]
+
+
+def test_a_file_for_somebody_names_masters_that_replies_do_not_name_yet(
+    master: ScriptedMaster, client: MasterClient
+) -> None:
+    own = f"127.0.0.1:{master.port}"
+    views = [
+        MasterView(master_id=str(number), address=address, role=role)
+        for number, (address, role) in enumerate(
+            [(own, MasterRole.LEADER), ("new:1", MasterRole.STANDBY)]
+        )
+    ]
+    master.metadata = ((MASTERS_KEY, f"{own},former:1"),)
+    master.script = [
+        job_service_pb2.ListMastersResponse(masters=[master_to_proto(view) for view in views])
+    ]
+    assert addresses_of_now(client) == (own, "new:1", "former:1")
 
 
 def test_a_token_that_was_replaced_is_looked_for_once(
