@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import bz2
-import gzip
 from collections.abc import Iterator
 from itertools import chain
-from typing import TYPE_CHECKING, Any, BinaryIO, Protocol, cast
+from typing import TYPE_CHECKING, BinaryIO
 
 from mrcore.errors import DataError, NotFoundError
 from mrcore.model import object_names
 from mrcore.model.formats import format_of_part
+from mrcore.model.job import Codec
+from mrcore.records.codecs import codec_of
+from mrcore.records.decompress import Readable, decompressed
 from mrcore.storage.registry import storage_for
 from mrcore.util.lazy import load
 
@@ -18,14 +19,6 @@ if TYPE_CHECKING:
     from mrcore.storage.base import ObjectInfo
 
 _CHUNK_BYTES = 1 << 20
-
-
-class _Readable(Protocol):
-    """A stream of bytes, whoever made it."""
-
-    def read(self, size: int, /) -> bytes:
-        """Return up to `size` bytes; none at the end."""
-        ...
 
 
 def output_parts(output_uri: str) -> list[ObjectInfo]:
@@ -108,14 +101,6 @@ def _end_of_row(text: bytes) -> int:
     return end
 
 
-def _decompressed(name: str, stream: BinaryIO) -> _Readable:
-    if name.endswith(".gz"):
-        return gzip.GzipFile(fileobj=stream)
-    if name.endswith(".bz2"):
-        return bz2.BZ2File(stream)
-    if name.endswith(".zst"):
-        import pyarrow as pa
-
-        compressed: Any = pa.CompressedInputStream(pa.PythonFile(cast(Any, stream)), "zstd")
-        return cast(_Readable, compressed)
-    return stream
+def _decompressed(name: str, stream: BinaryIO) -> Readable:
+    codec = codec_of(name)
+    return stream if codec is Codec.NONE else decompressed(stream, codec)

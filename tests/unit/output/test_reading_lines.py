@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import bz2
 import gzip
-from collections.abc import Sequence
+import tracemalloc
+from collections.abc import Callable, Sequence
 
 import msgspec
+import pyarrow as pa
 import pytest
 
+from mrcore.errors import DataError
 from mrcore.model.job import Versions
 from mrcore.output import reading
 from mrcore.output.receipt import PartReceipt, Receipt
@@ -29,6 +33,13 @@ def test_lines_are_put_together(
 ) -> None:
     monkeypatch.setattr(reading, "output_chunks", lambda output_uri: iter(chunks))
     assert list(reading.output_lines("mem://out")) == lines
+
+
+_COMPRESS: dict[str, Callable[[bytes], bytes]] = {
+    "gz": gzip.compress,
+    "bz2": bz2.compress,
+    "zst": lambda text: pa.Codec("zstd").compress(text, asbytes=True),
+}
 
 
 def _put_output(place: stores.Place, parts: Sequence[tuple[str, bytes]]) -> str:
@@ -84,3 +95,23 @@ def test_a_header_comes_once(
         )
         assert b"".join(reading.output_chunks(uri)) == text
         assert list(reading.output_lines(uri)) == text.decode().splitlines()
+
+
+@pytest.mark.parametrize("extension", ["gz", "bz2", "zst"])
+def test_a_cut_part_is_named_and_leaves_no_memory_behind(extension: str) -> None:
+    text = b"".join(b"%d\n" % number for number in range(100_000))
+    stored = _COMPRESS[extension](text)
+    place = stores.memory_place()
+    with stores.registered(place):
+        uri = _put_output(place, [(f"part-0.{extension}", stored)])
+        assert b"".join(reading.output_chunks(uri)) == text
+        uri = _put_output(place, [(f"part-0.{extension}", stored[: len(stored) // 2])])
+        tracemalloc.start()
+        try:
+            for _ in range(8):
+                with pytest.raises(DataError, match=f"part-0.{extension} cannot be read"):
+                    list(reading.output_chunks(uri))
+            left, _ = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+    assert left < 4 << 20
