@@ -215,6 +215,9 @@ class Durable(msgspec.Struct):
             for other in self.jobs.values():
                 if fact.job_id in other.waits_for:
                     other.waits_for.remove(fact.job_id)
+            for former in job.resumes:
+                if former in self.jobs:
+                    self.jobs[former].continued = True
         job.waits_for = []
         if job.calls is not None:
             durable_calls.drop(self.jobs, job)

@@ -69,9 +69,10 @@ def leaves_remains(job: JobRecord) -> bool:
 def keeps_temporaries(job: JobRecord) -> bool:
     """Return whether an ended job keeps its temporaries, to be resumed or to have a task replayed.
 
-    Nobody goes on with one that was cancelled and has no output, nor with a session.
+    Nobody goes on with one that was cancelled and has no output, nor with a session. Those of a job
+    that another one has brought to its end go with that one's own.
     """
-    if job.calls is not None or job.state is JobState.SUCCEEDED:
+    if job.calls is not None or job.state is JobState.SUCCEEDED or job.continued:
         return False
     return job.state is JobState.FAILED or bool(job.spec.output_uri)
 

@@ -201,6 +201,8 @@ class JobRecord(msgspec.Struct, kw_only=True, omit_defaults=True):
     """Calls of a session; None for any other job."""
     resumes: tuple[str, ...] = ()
     """Former jobs that it goes on with: their temporaries are its own."""
+    continued: bool = False
+    """Whether a job that goes on with this one has succeeded, and removes its temporaries."""
     kept_bytes: int = 0
     """Memory that it takes since it has ended, more or less."""
 
