@@ -73,11 +73,11 @@ class Commits:
             self.cluster.end_job(job, JobState.FAILED, problem)
 
     def on_refused(self, event: CommitRefused) -> None:
-        """Make parts again that are gone; any other refusal fails the job."""
+        """Make parts and lists again that are gone; any other refusal fails the job."""
         job = self.cluster.jobs.get(event.job_id)
         if job is None:
             return
-        if job.running and event.lost:  # parts that are gone can be made again (35_commit_refused)
+        if job.running and event.lost:  # what is gone can be made again (35_commit_refused)
             for attempt_id in event.lost:
                 if event.job_id in self.cluster.jobs:
                     self.results.lose_winner(job, attempt_id, event.message)

@@ -3,8 +3,8 @@
 A worker that was stopped, or cut off, does not know that its attempts are not needed any more. They
 go on with it, and write below a prefix that was listed and emptied before. So the job is cleaned up
 once more when the worker reports that such an attempt has ended, or is gone. The journal has that
-this is due, since this master may end before. A job that failed keeps what its attempts write, until
-one that goes on with it has succeeded.
+this is due, since this master may end before. A job that failed keeps what its attempts write,
+until one that goes on with it has succeeded.
 
 A worker that never reports again may have written, too. The sweep of the state removes that, or
 `mrcore gc`.

@@ -67,6 +67,8 @@ class Preparation(msgspec.Struct, frozen=True):
     parts: list[TaskOutput]
     skipped: Mapping[str, tuple[BadRecord, ...] | ObjectInfo]
     """Bad records of each task that has any, by the task's name, or the object with them."""
+    skippers: Mapping[str, AttemptId]
+    """Winners that have skipped these, by the task's name."""
     started: int
     """Attempts of the job, for its receipt."""
     stages: tuple[StageView, ...]
@@ -79,6 +81,11 @@ class Preparation(msgspec.Struct, frozen=True):
     def lost(self, indexes: Iterable[int], message: str, wall: float) -> CommitRefused:
         """Return the answer where some staged parts are gone."""
         lost = tuple(self.attempts[index] for index in indexes)
+        return CommitRefused(self.job.job_id, message, lost, wall)
+
+    def lost_lists(self, tasks: Iterable[str], message: str, wall: float) -> CommitRefused:
+        """Return the answer where stored lists of bad records are gone."""
+        lost = tuple(self.skippers[task] for task in tasks)
         return CommitRefused(self.job.job_id, message, lost, wall)
 
 
@@ -183,14 +190,16 @@ def _preparation(cluster: Cluster, command: PrepareCommit) -> Preparation | None
     if job is None or job.state is not JobState.RUNNING or not job.complete:
         return None  # a winner was lost since
     attempts, parts = _parts(job)
-    skipped = {
-        task_name(stage.name, index): task.output.saved_bad_records
-        for stage in job.stages
-        for index, task in enumerate(stage.tasks)
-        if task.output is not None and task.output.skipped
-    }
+    skipped, skippers = {}, {}
+    for number, stage in enumerate(job.stages):
+        for index, task in enumerate(stage.tasks):
+            if task.output is None or task.winner is None or not task.output.skipped:
+                continue
+            name = task_name(stage.name, index)
+            skipped[name] = task.output.saved_bad_records
+            skippers[name] = AttemptId(TaskId(job.job_id, number, index), task.winner)
     started = job.won if live is None else live.tally.started
-    return Preparation(job, attempts, parts, skipped, started, stage_views(job, live))
+    return Preparation(job, attempts, parts, skipped, skippers, started, stage_views(job, live))
 
 
 def _publication(cluster: Cluster, command: RunCommit) -> Publication | None:

@@ -177,6 +177,8 @@ class Committer:
             plan = await self._retry(prepare, job.job_id, "prepare the commit", PREPARE_SECONDS)
         except commit.StagedPartMissingError as error:
             return what.lost(error.indexes, str(error), self._clock.wall())
+        except commit.BadRecordsMissingError as error:
+            return what.lost_lists(error.tasks, str(error), self._clock.wall())
         except MrcoreError as error:
             return failed(command, str(error), self._clock.wall())
         return what.prepared(plan, self._clock.wall())

@@ -47,7 +47,14 @@ from mrcore.output.claim import (
     read_claim,
     release_claim,
 )
-from mrcore.output.files import PARALLEL, OutputFile, StagedPartMissingError, output_files
+from mrcore.output.files import (
+    PARALLEL,
+    BadRecordsMissingError,
+    OutputFile,
+    StagedPartMissingError,
+    output_files,
+    with_rewritten,
+)
 from mrcore.output.receipt import (
     CommitList,
     Receipt,
@@ -65,6 +72,7 @@ from mrcore.storage.places import Reach
 from mrcore.storage.registry import storage_for
 
 __all__ = [
+    "BadRecordsMissingError",
     "Claim",
     "HasEnded",
     "OutputFile",
@@ -106,8 +114,8 @@ def prepare(
     Bad records that the task has stored are published as they are. Nothing else changes.
     `files` are those of the winners in order (`output_files`), `rewritten` what `of_one_schema` has
     staged in place of some of them. Parts of the jobs that this one `resumes` may be among them.
-    Raises StagedPartMissingError when staged parts are not there, OutputError when a stored list is
-    gone, or the output holds what this job may not replace.
+    Raises StagedPartMissingError when staged parts are not there, BadRecordsMissingError when
+    stored lists are not, and OutputError when the output holds what this job may not replace.
     """
     rewritten = rewritten or {}
     output = spec.output_uri
@@ -125,6 +133,13 @@ def prepare(
     ]
     if missing:
         raise StagedPartMissingError(list(dict.fromkeys(missing)))
+    gone = [
+        task
+        for task, records in sorted((bad_records or {}).items())
+        if isinstance(records, ObjectInfo) and listed.get(records.uri) != records.generation
+    ]
+    if gone:
+        raise BadRecordsMissingError(gone)
     present = visible_objects(storage, output)
     check_contents(spec, present)
     names = {info.uri[len(output) + 1 :] for info in present}
@@ -142,11 +157,6 @@ def prepare(
     for task, records in sorted((bad_records or {}).items()):
         destination = object_names.bad_records_uri(output, task)
         if isinstance(records, ObjectInfo):
-            if listed.get(records.uri) != records.generation:
-                raise OutputError(
-                    f"The bad records of {task} are not at {object_names.shown(records.uri)} any "
-                    "more: somebody has removed them. Run the job again."
-                )
             staged.append(StagedObject(_version(records), destination))
         elif records:
             content = msgspec.json.Encoder().encode_lines(records)
@@ -157,16 +167,6 @@ def prepare(
         if part.object is not None
     ]
     return CommitPlan(tuple(map(_version, present)), tuple(staged))
-
-
-def with_rewritten(
-    files: Sequence[OutputFile], rewritten: Mapping[int, TaskOutput]
-) -> list[OutputFile]:
-    """Return the files of a job, those in place that `of_one_schema` has staged anew."""
-    return [
-        msgspec.structs.replace(file, output=rewritten.get(at, file.output))
-        for at, file in enumerate(files)
-    ]
 
 
 def _version(info: ObjectInfo) -> ObjectVersion:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Final
 
@@ -41,6 +41,15 @@ class StagedPartMissingError(NotFoundError):
         self.indexes = tuple(indexes)
 
 
+class BadRecordsMissingError(NotFoundError):
+    """Stored lists of bad records are gone before they were published; `tasks` names whose."""
+
+    def __init__(self, tasks: Sequence[str]) -> None:
+        shown = ", ".join(tasks[:5]) + (", …" if len(tasks) > 5 else "")
+        super().__init__(f"The stored bad records of {shown} are gone: its task has to run again.")
+        self.tasks = tuple(tasks)
+
+
 class OutputFile(msgspec.Struct, frozen=True):
     """One file of an output, before it is published."""
 
@@ -50,6 +59,16 @@ class OutputFile(msgspec.Struct, frozen=True):
     """Number of the task that wrote it."""
     output: TaskOutput
     """The task's output, or the share of it that this file has."""
+
+
+def with_rewritten(
+    files: Sequence[OutputFile], rewritten: Mapping[int, TaskOutput]
+) -> list[OutputFile]:
+    """Return the files of a job, those in place that `of_one_schema` has staged anew."""
+    return [
+        msgspec.structs.replace(file, output=rewritten.get(at, file.output))
+        for at, file in enumerate(files)
+    ]
 
 
 def output_files(spec: JobSpec, parts: Sequence[TaskOutput | None]) -> list[OutputFile]:

@@ -13,10 +13,17 @@ from hypothesis import strategies as st
 from mrcore.master.core import policy
 from mrcore.master.core.events import WorkerAbout
 from mrcore.master.core.limits import Limits
-from mrcore.master.core.records import FailedAttempt, RaisedError, TaskRecord
+from mrcore.master.core.records import (
+    FailedAttempt,
+    JobRecord,
+    RaisedError,
+    StageRecord,
+    TaskRecord,
+)
 from mrcore.model.ids import AttemptNumber
-from mrcore.model.task import FailureKind, TaskFailure, TaskOutput
+from mrcore.model.task import BadRecord, FailureKind, StoredBadRecords, TaskFailure, TaskOutput
 from tests.support.specs import VERSIONS, job_spec
+from tests.support.stage_plans import two_stages
 
 LIMITS = Limits()
 SPEC = job_spec()
@@ -132,6 +139,35 @@ def test_a_failure_is_counted_by_its_number() -> None:
     task = TaskRecord(failed=[FailedAttempt(AttemptNumber(1, 2), "w1")])
     assert task.counted(AttemptNumber(1, 2))
     assert not task.counted(AttemptNumber(2, 2))
+
+
+def test_too_many_bad_records_are_shown_by_the_last_of_them() -> None:
+    def skipped(*causes: str) -> TaskRecord:
+        bad = tuple(BadRecord("in/x", number, cause, "a") for number, cause in enumerate(causes))
+        return TaskRecord(output=TaskOutput(bad_records=bad, records_in=9))
+
+    stored = TaskOutput(stored_bad_records=StoredBadRecords(7, "map raised KeyError"))
+    plans = two_stages(3, 1)
+    map_tasks = [skipped("map raised ValueError", "map raised TypeError"), skipped(), TaskRecord()]
+    job = JobRecord(
+        job_id="j",
+        request_id="r",
+        spec=job_spec(max_bad_records=1),
+        claim_generation="",
+        input_bytes=0,
+        submitted_seconds=0.0,
+        serial=1,
+        stages=[StageRecord(plans[0], "map", map_tasks), StageRecord(plans[1], "reduce", [])],
+        bad_records=2,
+    )
+    says = policy.overrun(job, LIMITS)
+    assert says is not None
+    assert says.startswith("2 bad records had to be skipped, and 1 is allowed")
+    assert says.endswith("or allow more. The last one: map raised TypeError.")
+    map_tasks[2].output = stored
+    assert str(policy.overrun(job, LIMITS)).endswith("The last one: map raised KeyError.")
+    job.bad_records = 1
+    assert policy.overrun(job, LIMITS) is None
 
 
 def test_mixed_kinds_name_the_tasks() -> None:

@@ -46,7 +46,7 @@ from mrcore.model import object_names, remains
 from mrcore.model.ids import AttemptId, AttemptNumber, TaskId
 from mrcore.model.job import JobState
 from mrcore.model.stages import StagePlan
-from mrcore.model.task import TaskOutput
+from mrcore.model.task import StoredBadRecords, TaskOutput
 from mrcore.output import commit
 from mrcore.storage.base import Storage
 from mrcore.storage.faulty import FaultKind, FaultyStorage, Plan
@@ -242,6 +242,26 @@ def test_a_staged_part_that_is_gone_ends_the_job(house: CommitterSetup) -> None:
     event = house.obey(RunCommit("job"))
     assert isinstance(event, CommitRefused)
     assert "is gone" in event.message
+
+
+def test_stored_bad_records_that_are_gone_before_a_commit_are_made_again(
+    house: CommitterSetup,
+) -> None:
+    uri = object_names.staged_object_uri(house.job.spec, "job", "bad-map-00000@1.0.jsonl")
+    with house.place.storage.open_write(uri) as writer:
+        writer.write(b"{}\n" * 2)
+        info = writer.commit()
+    stored = StoredBadRecords(2, "map raised ValueError", info)
+    task = house.machine.cluster.durable.jobs["job"].task(TaskId("job", 0, 0))
+    task.output = TaskOutput(stored_bad_records=stored)
+    assert isinstance(house.obey(PrepareCommit("job")), CommitPrepared)
+    house.place.storage.delete(uri)
+    event = house.obey(PrepareCommit("job"))
+    assert isinstance(event, CommitRefused)
+    assert event.lost == (AttemptId(TaskId("job", 0, 0), AttemptNumber(1, 0)),)
+    assert event.message == (
+        "The stored bad records of map-00000 are gone: its task has to run again."
+    )
 
 
 def test_giving_an_output_up_ends_a_commit_that_waits(house: CommitterSetup) -> None:
