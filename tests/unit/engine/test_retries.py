@@ -25,7 +25,7 @@ def test_a_record_that_a_careful_attempt_finds_is_skipped() -> None:
     retries, mark = Retries(job_spec(max_bad_records=3, max_attempts=3)), key_mark("'a'", 1)
     assert retries.may_follow(_failure(skippable=True), 3)
     assert retries.may_follow(_failure(mark, skippable=True), 3)
-    assert retries.skip == ()
+    assert not retries.skip
     assert retries.may_follow(_failure(mark, skippable=True), 3)
     assert [skip.mark for skip in retries.skip] == [mark]
 
