@@ -75,8 +75,8 @@ class Standby:
                 measured = measured_standby(self._site.metrics, follower.standing)
                 stack.enter_context(measured)
             await self._server.stand_by(SERVICES, leader.address if leader is not None else "")
-            # Whoever learns that it is up finds it among the masters. The follower asks a store that
-            # fails again.
+            # Whoever learns that it is up finds it among the masters. If the store fails, the
+            # follower tries again.
             with contextlib.suppress(StorageError):
                 await asyncio.to_thread(follower.beat_if_due)
             log.info("stands by for %s", self._site.state_uri)
