@@ -18,6 +18,7 @@ from mrcore.model.job import JobState
 from mrcore.model.task import FailureKind, TaskFailure
 
 NEVER_FAILED = (0.0, 0)
+NEVER = float("inf")
 
 
 class Scheduler:
@@ -34,13 +35,16 @@ class Scheduler:
 
     def next_deadline(self) -> float | None:
         """Return when `Ticked` must be stepped at the latest, or None if only events matter."""
-        dues = [self._alarm, self.cluster.wait_until, self.parking.next_timer()]
-        if self._searching():
-            dues.append(self._review_at)
-        if self.cluster.delayed:
-            dues.append(self.cluster.delayed[0][0])
-        due = min((due for due in dues if due is not None), default=None)
-        return None if due is None else max(due, self.cluster.now)
+        cluster = self.cluster
+        due = NEVER
+        for other in (self._alarm, cluster.wait_until, self.parking.next_timer()):
+            if other is not None and other < due:
+                due = other
+        if cluster.delayed and cluster.delayed[0][0] < due:
+            due = cluster.delayed[0][0]
+        if self._review_at < due and self._searching():
+            due = self._review_at
+        return None if due == NEVER else max(due, cluster.now)
 
     # -- assignment ------------------------------------------------------------------------------
 
@@ -204,8 +208,9 @@ class Scheduler:
 
     def _searching(self) -> bool:
         """Return whether a worker idles while a job runs, and may be given work."""
-        searching = bool(self.cluster.idle_parked) and not self.cluster.waiting
-        return searching and any(job.running for job in self.cluster.jobs.values())
+        if not self.cluster.idle_parked or self.cluster.waiting:
+            return False
+        return any(job.running for job in self.cluster.jobs.values())
 
     def _serve_parked(self, worker: Worker) -> None:
         self.fill(worker)
