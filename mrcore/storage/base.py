@@ -11,7 +11,7 @@ bounded time, and raises only `mrcore.errors.StorageError` and its children.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from types import TracebackType
 from typing import BinaryIO, Final, Protocol, Self
 
@@ -140,6 +140,10 @@ class Storage(Places, Protocol):
 
         With `generation`, another generation is left alone and False is returned.
         """
+        ...
+
+    def delete_all(self, objects: Iterable[ObjectInfo]) -> None:
+        """Delete these versions of objects, as far as they are there, one after the other."""
         ...
 
     def publish(

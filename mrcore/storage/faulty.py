@@ -178,6 +178,11 @@ class FaultyStorage:
         """Delete the object."""
         return self.run("delete", uri, lambda: self._inner.delete(uri, generation=generation))
 
+    def delete_all(self, objects: Iterable[ObjectInfo]) -> None:
+        """Delete the objects, each of which may fail."""
+        for info in objects:
+            self.delete(info.uri, generation=info.generation)
+
     def publish(
         self,
         source: ObjectInfo,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import itertools
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import BinaryIO
 
@@ -171,6 +171,11 @@ class MemoryStorage(NoFolders):
                 return False
             del self._objects[uri]
             return True
+
+    def delete_all(self, objects: Iterable[ObjectInfo]) -> None:
+        """Delete the objects."""
+        for info in objects:
+            self.delete(info.uri, generation=info.generation)
 
     def publish(
         self,

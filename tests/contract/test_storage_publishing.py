@@ -83,3 +83,24 @@ class TestPublishing:
         published = place.storage.publish(source, place.uri("out"), metadata={"job": "j"})
         expected = {"job": "j"} if place.keeps_metadata else {}
         assert expected.items() <= published.metadata.items()
+
+
+class TestDeletingMany:
+    """Deletion of the temporaries of a job."""
+
+    def test_only_the_named_versions_go(self, place: Place) -> None:
+        gone = [place.create(f"tmp/{number % 3}/{number}", b"x") for number in range(9)]
+        kept = place.create("tmp/0/kept", b"old")
+        place.put("tmp/0/kept", b"new")
+        missing = place.create("tmp/1/missing", b"x")
+        place.storage.delete(missing.uri)
+        place.storage.delete_all([*gone[:4], kept, missing, *gone[4:]])
+        assert [info.uri for info in place.storage.list(place.uri("tmp/"))] == [kept.uri]
+        assert place.get("tmp/0/kept") == b"new"
+
+    def test_a_folder_that_is_gone_is_not_an_error(self, place: Place) -> None:
+        gone = place.create("tmp/a/x", b"x")
+        place.storage.delete(gone.uri)
+        place.storage.prune(place.uri("tmp/a"), abandoned=True)
+        place.storage.delete_all([gone])
+        assert list(place.storage.list(place.uri("tmp/"))) == []

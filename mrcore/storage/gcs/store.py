@@ -12,7 +12,7 @@ from __future__ import annotations
 import hashlib
 import io
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, BinaryIO, Final
 
@@ -172,6 +172,11 @@ class GcsStorage(NoFolders):
         except (NotFoundError, PreconditionFailedError):
             return False
         return True
+
+    def delete_all(self, objects: Iterable[ObjectInfo]) -> None:
+        """Delete the objects."""
+        for info in objects:
+            self.delete(info.uri, generation=info.generation)
 
     def publish(
         self,

@@ -16,17 +16,14 @@ import errno
 import io
 import os
 import stat as stat_bits
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import BinaryIO, Final
 
 from mrcore.errors import AlreadyExistsError, NotFoundError, PreconditionFailedError
 from mrcore.storage.base import ABSENT, ObjectInfo, Writer
 from mrcore.storage.local.files import (
     NO_LINKS,
-    SCHEME,
-    TEMP_PREFIX,
     TRIES,
     LockedFolder,
     check_expected,
@@ -41,6 +38,7 @@ from mrcore.storage.local.files import (
     sync,
 )
 from mrcore.storage.local.places import LocalPlaces, sync_folder
+from mrcore.storage.local.walk import Walk
 from mrcore.storage.streams import RangeStream, Unfinished
 from mrcore.storage.system_errors import os_errors
 from mrcore.util.clock import SYSTEM
@@ -48,6 +46,8 @@ from mrcore.util.crc32c import extend_crc32c
 
 _READ_BUFFER_BYTES: Final = 1 << 20
 _WRITE_BUFFER_BYTES: Final = 1 << 18
+_DELETED_AT_ONCE: Final = 64
+"""Files that are deleted under one lock of their folder, for which others may wait."""
 _NO_NAMELESS_FILES: Final = frozenset({errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL, errno.ENOSYS})
 _HAS_PROC: Final = os.path.isdir("/proc/self/fd")
 
@@ -255,7 +255,7 @@ class LocalStorage(LocalPlaces):
         path = file_path(prefix)
         folder, _, stem = path.rpartition("/")
         with os_errors(path):
-            walk = _Walk(recursive, hidden, file_path(start_after) if start_after else "")
+            walk = Walk(recursive, hidden, file_path(start_after) if start_after else "")
             yield from walk.below(folder or "/", stem, ())
 
     def delete(self, uri: str, *, generation: str | None = None) -> bool:
@@ -271,6 +271,17 @@ class LocalStorage(LocalPlaces):
                     return True
             except (FileNotFoundError, NotADirectoryError):
                 return False
+
+    def delete_all(self, objects: Iterable[ObjectInfo]) -> None:
+        """Unlink files, several of a folder at a time under its lock."""
+        by_folder: dict[str, list[tuple[str, str]]] = {}
+        for info in objects:
+            path = file_path(info.uri)
+            by_folder.setdefault(os.path.dirname(path), []).append((path, info.generation))
+        for folder, files in by_folder.items():
+            for start in range(0, len(files), _DELETED_AT_ONCE):
+                with os_errors(folder), suppress(FileNotFoundError, NotADirectoryError):
+                    _unlink_all(folder, files[start : start + _DELETED_AT_ONCE])
 
     def publish(
         self,
@@ -291,10 +302,40 @@ class LocalStorage(LocalPlaces):
             make_lasting_folder(os.path.dirname(path))  # a source may be renamed into it
             if source.size_bytes:  # of an empty file there is but the name
                 sync(file_path(source.uri))
-            published = in_folder(path, lambda folder: _publish(folder, source, path, expect))
+            published = _publish_new(source, path) if expect == ABSENT else None
+            if published is None:
+                published = in_folder(path, lambda folder: _publish(folder, source, path, expect))
             if durable:
                 sync_folder(os.path.dirname(path))  # a former publisher may have died before it
             return published
+
+
+def _unlink_all(folder: str, files: Sequence[tuple[str, str]]) -> None:
+    """Unlink the files of a folder that have these generations."""
+    with LockedFolder(folder, create=False):
+        for path, generation in files:
+            current = look(path)
+            if current is not None and generation_of(current) == generation:
+                os.unlink(path)
+
+
+def _publish_new(source: ObjectInfo, path: str) -> ObjectInfo | None:
+    """Publish under a name that may only be new, without the lock; return None where that fails.
+
+    The lock would decide nothing, as with a writer of a new file (`_is_placed_unlocked`). And many
+    threads that publish to one folder would mostly wait for it.
+    """
+    source_path = file_path(source.uri)
+    if os.path.dirname(source_path) == os.path.dirname(path):
+        return None  # the lock keeps the source as it is
+    try:
+        status = os.stat(source_path)
+        if not stat_bits.S_ISREG(status.st_mode) or generation_of(status) != source.generation:
+            return None
+        os.link(source_path, path)
+    except OSError:
+        return None  # with the lock there is a result, or a reason
+    return info_of(path, status, source.crc32c)
 
 
 def _publish(folder: LockedFolder, source: ObjectInfo, path: str, expect: str | None) -> ObjectInfo:
@@ -318,71 +359,3 @@ def _publish(folder: LockedFolder, source: ObjectInfo, path: str, expect: str | 
             raise
         folder.move(source_path, path, replace=replace)
     return info_of(path, status, source.crc32c)
-
-
-@dataclass(frozen=True, slots=True)
-class _Walk:
-    """A walk through folders, in the order of whole paths."""
-
-    recursive: bool
-    hidden: bool
-    start_after: str
-    """Path behind which the walk begins; empty for all of it."""
-
-    def below(
-        self, folder: str, stem: str, above: tuple[tuple[int, int], ...]
-    ) -> Iterator[ObjectInfo]:
-        """Yield what lies in `folder` under names that start with `stem`.
-
-        `above` are the folders on the way here, as (device, inode): a link back to one is not
-        followed.
-        """
-        with os_errors(folder):  # not of the folder that was asked for
-            try:
-                here = os.stat(folder)
-                with os.scandir(folder) as entries:
-                    names = [e.name for e in entries if self._may_list(folder, e.name, stem)]
-            except (FileNotFoundError, NotADirectoryError):
-                return
-        found: list[tuple[bytes, str, os.stat_result]] = []
-        for name in names:
-            path = os.path.join(folder, name)
-            status = _status(path)
-            if status is not None:
-                slash = b"/" if stat_bits.S_ISDIR(status.st_mode) else b""
-                found.append((os.fsencode(name) + slash, path, status))
-        found.sort(key=lambda entry: entry[0])
-        identity = (here.st_dev, here.st_ino)
-        for _, path, status in found:
-            if stat_bits.S_ISREG(status.st_mode):
-                if os.fsencode(path) > os.fsencode(self.start_after):
-                    yield info_of(path, status)
-            elif stat_bits.S_ISDIR(status.st_mode):
-                if not self.recursive:
-                    yield ObjectInfo(uri=f"{SCHEME}{path}/", size_bytes=0, generation="")
-                elif (status.st_dev, status.st_ino) not in (*above, identity):
-                    yield from self.below(path, "", (*above, identity))
-
-    def _may_list(self, folder: str, name: str, stem: str) -> bool:
-        """Return whether a name in a folder may be listed, or may hold what is."""
-        if not name.startswith(stem) or name.startswith(TEMP_PREFIX if self.hidden else ("_", ".")):
-            return False
-        path, after = os.fsencode(os.path.join(folder, name)), os.fsencode(self.start_after)
-        # As a folder it sorts with a slash, and may hold the very name.
-        return path > after or path + b"/" > after or after.startswith(path + b"/")
-
-
-def _status(path: str) -> os.stat_result | None:
-    """Return what a name stands for; None for what is gone, and for a link that leads nowhere.
-
-    A link that cannot be followed for another reason may lead to data, so it is an error.
-    """
-    with os_errors(path):
-        try:
-            return os.stat(path)
-        except (FileNotFoundError, NotADirectoryError):
-            return None
-        except OSError as error:
-            if error.errno == errno.ELOOP:
-                return None
-            raise
