@@ -145,7 +145,7 @@ class RunBuilder:
             rows, _ = sort_keys(KeyKind.ENCODED, batch.order)
         key_rows = KeyRows(batch.key_kind, batch.keys)
         if self._total_order:
-            yield self._sorted(source, key_rows, np.arange(len(batch)) if rows is None else rows)
+            yield self._sorted(source, key_rows, rows)
             return
         if parts:
             part_of = np.concatenate(parts)
@@ -161,13 +161,17 @@ class RunBuilder:
             yield self._sorted(source, key_rows, rows[start:end])
             start = end
 
-    def _sorted(self, source: RowSource, key_rows: KeyRows, rows: np.ndarray) -> Iterator[Columns]:
-        if not len(rows):
+    def _sorted(
+        self, source: RowSource, key_rows: KeyRows, rows: np.ndarray | None
+    ) -> Iterator[Columns]:
+        """Yield some rows, or all, in the order of their keys."""
+        if rows is not None and not len(rows):
             return iter(())
         order, new = sort_part(key_rows, rows)
-        chunks = take_chunks(source, order, new)
+        # Whole blocks in total order, so that the writer need not join what is left of each chunk.
+        chunks = take_chunks(source, order, new, self._block_rows if self._total_order else 1)
         # Combining what hardly repeats would cost more than it saves.
-        if self._combiner is not None and 2 * np.count_nonzero(new) <= len(rows):
+        if self._combiner is not None and 2 * np.count_nonzero(new) <= len(order):
             return self._combiner.combine_stream(chunks)
         return (chunk.columns for chunk in chunks)
 

@@ -11,6 +11,7 @@ import numpy as np
 
 from mrcore.shuffle.arrow import Array, DataType, pa
 from mrcore.shuffle.encoding import encode_column
+from mrcore.shuffle.picking import Picker
 from mrcore.shuffle.values import ValueKind, pickled
 
 MAX_ROWS_BYTES: Final = 1 << 30
@@ -94,13 +95,6 @@ class Columns:
         """Return rows [start, start + length), without a copy."""
         order = None if self.order is None else self.order.slice(start, length)
         keys, values = self.keys.slice(start, length), self.values.slice(start, length)
-        return Columns(self.key_kind, keys, self.value_kind, values, order)
-
-    def take(self, rows: np.ndarray) -> Columns:
-        """Return the rows of these numbers, in that order."""
-        index = pa.array(rows)
-        order = None if self.order is None else self.order.take(index)
-        keys, values = self.keys.take(index), self.values.take(index)
         return Columns(self.key_kind, keys, self.value_kind, values, order)
 
     def encoded(self) -> Columns:
@@ -188,7 +182,9 @@ class RowSource:
         self.size_bytes = sum(batch.size_bytes for batch in batches)
         self._batches: Sequence[Columns] = ()
         if len(batches) == 1 or self.size_bytes < LARGE_ROW_BYTES * rows:
-            self.heads = concat(batches)
+            heads = self.heads = concat(batches)
+            columns = (heads.keys, heads.values, heads.order)
+            self._pickers = [None if column is None else Picker(column) for column in columns]
             return
         layout = common_layout(batches)
         self._batches = [layout.apply(batch) for batch in batches]
@@ -204,7 +200,7 @@ class RowSource:
     def take(self, rows: np.ndarray) -> Columns:
         """Return the rows of these numbers, at least one, in that order."""
         if not self._batches:
-            return self.heads.take(rows)
+            return self._take_heads(pa.array(rows))
         picked = []
         for row, index in zip(
             rows.tolist(), np.searchsorted(self._ends, rows, side="right").tolist(), strict=True
@@ -212,6 +208,12 @@ class RowSource:
             batch = self._batches[index]
             picked.append(batch.slice(row - int(self._ends[index]) + len(batch), 1))
         return concat(picked)
+
+    def _take_heads(self, rows: Array) -> Columns:
+        keys, values, order = (
+            None if picker is None else picker.take(rows) for picker in self._pickers
+        )
+        return Columns(self.heads.key_kind, keys, self.heads.value_kind, values, order)
 
 
 def _without_values(batch: Columns) -> Columns:

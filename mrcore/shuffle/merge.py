@@ -35,9 +35,16 @@ def sort_in_memory(source: RowSource) -> Iterator[SortedChunk]:
     yield from take_chunks(source, order, new)
 
 
-def take_chunks(source: RowSource, order: np.ndarray, new: np.ndarray) -> Iterator[SortedChunk]:
-    """Yield some rows in this order, in chunks of bounded size."""
+def take_chunks(
+    source: RowSource, order: np.ndarray, new: np.ndarray, multiple: int = 1
+) -> Iterator[SortedChunk]:
+    """Yield some rows in this order, in chunks of bounded size.
+
+    They have a multiple of `multiple` rows, all but the last one, where the bound leaves room.
+    """
     rows = chunk_rows(len(source), source.size_bytes)
+    if rows > multiple:
+        rows -= rows % multiple
     for start in range(0, len(order), rows):
         yield SortedChunk(source.take(order[start : start + rows]), new[start : start + rows])
 

@@ -41,8 +41,10 @@ def sort_keys(kind: KeyKind, keys: Array) -> tuple[np.ndarray, np.ndarray]:
     return _sort(number_of(kind, keys), None if _fixed(kind) else ByteRows(keys), None)
 
 
-def sort_part(key_rows: KeyRows, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return `rows` (ascending) in the stable order of their keys, and where keys begin."""
+def sort_part(key_rows: KeyRows, rows: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
+    """Return `rows`, or all, in the stable order of their keys, and where keys begin."""
+    if rows is None:
+        return _sort(key_rows.numbers, key_rows.bytes, None)
     numbers = None if key_rows.numbers is None else key_rows.numbers[rows]
     perm, new = _sort(numbers, key_rows.bytes, rows)
     return rows[perm], new

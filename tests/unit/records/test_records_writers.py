@@ -139,6 +139,7 @@ def test_columns_beyond_32_bit_offsets(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(writers, "_MAX_STRING_BYTES", 10)
     keys, values = pa.array(["a" * 20, "b"]), pa.array([1, 2])
     assert written_columns(keys, values) == b"a" * 20 + b"\t1\nb\t2\n"
+    assert written_columns(keys, pa.nulls(2)) == b"a" * 20 + b"\nb\n"
 
 
 def test_jsonl() -> None:
