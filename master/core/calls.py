@@ -30,7 +30,7 @@ from mrcore.master.core.facts import (
 )
 from mrcore.master.core.records import CallsRecord, JobRecord
 from mrcore.master.core.room import is_short
-from mrcore.master.core.volatile import LiveJob, LiveTask
+from mrcore.master.core.volatile import NO_LIVE_TASK, LiveJob, LiveTask
 from mrcore.model.calls import CALL_STAGE, CallPlan
 from mrcore.model.ids import AttemptId, TaskId
 from mrcore.model.job import JobState
@@ -337,10 +337,6 @@ class Calls:
     def _session(self, job_id: str) -> LiveJob | None:
         job = self.cluster.jobs.get(job_id)
         return job if job is not None and job.record.calls is not None else None
-
-
-NO_LIVE_TASK = LiveTask()
-"""Stands for every call that is over: one for all of them, which nobody changes."""
 
 
 def _calls(job: LiveJob) -> CallsRecord:

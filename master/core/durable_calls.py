@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from typing import Final, assert_never
 
+import msgspec
+
 from mrcore.master.core.ended import without_bytes
 from mrcore.master.core.facts import (
     CallFailed,
@@ -39,6 +41,8 @@ CANCELLED: Final = CallFailure(
 _CALL_BYTES: Final = 1_500
 """Memory of a call beside its arguments or its value."""
 _NEED_BYTES: Final = 250
+_CALLS_MAX: Final = 1 << 24
+"""Calls that a session in a snapshot may have had: more are damage, and would take all memory."""
 
 
 def calls_of(jobs: Jobs, session_id: str) -> CallsRecord | None:
@@ -100,6 +104,49 @@ def drop(jobs: Jobs, job: JobRecord) -> None:
         _let_go(jobs, plan)
     calls.ended, calls.needed, calls.retained = {}, {}, {}
     calls.kept_bytes = 0
+
+
+def packed(job: JobRecord) -> JobRecord:
+    """Return a job to encode: a session without the tasks of calls that are over.
+
+    A snapshot would have one of them for each, and whoever reads it would make them all.
+    """
+    if job.calls is None or job.state.final:
+        return job
+    stages = list(job.stages)
+    tasks = [stages[CALL_STAGE].tasks[index] for index in _with_task(job.calls)]
+    stages[CALL_STAGE] = msgspec.structs.replace(stages[CALL_STAGE], tasks=tasks)
+    return msgspec.structs.replace(job, stages=stages)
+
+
+def unpack(job: JobRecord) -> None:
+    """Give a decoded session the tasks of calls that are over; raise ValueError if it has others.
+
+    A session that was not packed has them all, and is left with one task for them.
+    """
+    if job.calls is None or job.state.final:
+        return
+    indexes = _with_task(job.calls)
+    if not 0 <= job.calls.added <= _CALLS_MAX:
+        raise ValueError(f"session {job.job_id} has {job.calls.added} calls")
+    if len(job.stages) <= CALL_STAGE or indexes[-1:] > [job.calls.added - 1]:
+        raise ValueError(f"session {job.job_id} has calls that were not added")
+    stage = job.stages[CALL_STAGE]
+    if len(stage.tasks) == job.calls.added:
+        kept = [stage.tasks[index] for index in indexes]
+    elif len(stage.tasks) == len(indexes):
+        kept = stage.tasks
+    else:
+        raise ValueError(f"session {job.job_id} has {len(stage.tasks)} tasks")
+    stage.tasks = [NO_TASK] * job.calls.added
+    for index, task in zip(indexes, kept, strict=True):
+        stage.tasks[index] = task
+
+
+def _with_task(calls: CallsRecord) -> list[int]:
+    """Return the calls that have a task of their own: the others have failed or are released."""
+    with_value = (index for index, failure in calls.ended.items() if failure is None)
+    return sorted({*calls.plans, *calls.retained, *with_value})
 
 
 def needs_of(plan: CallPlan) -> tuple[TaskId, ...]:

@@ -6,12 +6,11 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 from mrcore.master.core import invariants_calls, policy
-from mrcore.master.core.calls import NO_LIVE_TASK
 from mrcore.master.core.ended import leaves_remains, weight_of_blocks
 from mrcore.master.core.limits import Limits
 from mrcore.master.core.records import JobRecord, StageRecord, TaskRecord
 from mrcore.master.core.views import story_lines
-from mrcore.master.core.volatile import LiveJob, LiveStage, LiveTask
+from mrcore.master.core.volatile import NO_LIVE_TASK, LiveJob, LiveStage, LiveTask
 from mrcore.model.ids import TaskId
 from mrcore.model.job import JobState
 from mrcore.model.resources import thousandths

@@ -7,10 +7,12 @@ that is `mrcore.master.core.durable`.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Final
 
 from msgspec.structs import replace
 
 from mrcore.master.core import heaps
+from mrcore.master.core.durable_calls import NO_TASK
 from mrcore.master.core.events import NO_DETAILS, WorkerAbout
 from mrcore.master.core.facts import Tally
 from mrcore.master.core.limits import Limits
@@ -78,6 +80,10 @@ class LiveTask:
     story: list[Line] = field(default_factory=list)
 
 
+NO_LIVE_TASK: Final = LiveTask()
+"""Stands for every call that is over: one for all of them, which nobody changes."""
+
+
 @dataclass(slots=True, eq=False)
 class FailedReads:
     """Attempts that could not read one winner."""
@@ -104,7 +110,7 @@ class LiveStage:
 
     def __init__(self, number: int, record: StageRecord) -> None:
         self.number = number
-        self.tasks = [LiveTask() for _ in record.tasks]
+        self.tasks = [NO_LIVE_TASK if each is NO_TASK else LiveTask() for each in record.tasks]
         self.heap: list[tuple[int, int]] = []
         """(index, ticket): idle tasks by index."""
         self.ready = 0

@@ -18,6 +18,7 @@ from typing import Final
 import msgspec
 
 from mrcore.errors import AlreadyExistsError, NotFoundError
+from mrcore.master.core import durable_calls
 from mrcore.master.core.durable import Durable
 from mrcore.master.shell.deletions import delete_each
 from mrcore.master.shell.entries import JournalError, number_of, written_elsewhere
@@ -28,10 +29,13 @@ from mrcore.util.decoding import UNREADABLE
 
 log = logging.getLogger("mrcore.master")
 
-FORMAT: Final = 2
+FORMAT: Final = 3
 """Format of the snapshots that this version writes."""
+WHOLE_FORMAT: Final = 2
+"""Format of snapshots with a task for each call that is over, which this version reads too."""
 UNSEALED_FORMAT: Final = 1
-"""Format of snapshots of the same state without a checksum, which this version reads too."""
+"""Format of such snapshots without a checksum, which this version reads too."""
+_FORMATS: Final = (FORMAT, WHOLE_FORMAT, UNSEALED_FORMAT)
 KEPT: Final = 2
 """Snapshots that are kept: the newest."""
 _TRIES: Final = 10
@@ -61,7 +65,9 @@ _ENCODER: Final = msgspec.msgpack.Encoder()
 
 def encode_snapshot(number: int, durable: Durable) -> bytes:
     """Return the content of the snapshot of a state, which entry `number` has made."""
-    return seal_msgpack(_ENCODER.encode(Snapshot(FORMAT, number, durable)))
+    jobs = {name: durable_calls.packed(job) for name, job in durable.jobs.items()}
+    stored = msgspec.structs.replace(durable, jobs=jobs)
+    return seal_msgpack(_ENCODER.encode(Snapshot(FORMAT, number, stored)))
 
 
 class Snapshots:
@@ -174,13 +180,18 @@ class Snapshots:
         try:
             snapshot = _DECODER.decode(content)
         except msgspec.ValidationError:
-            if _HEAD_DECODER.decode(content).format not in (FORMAT, UNSEALED_FORMAT):
+            if _HEAD_DECODER.decode(content).format not in _FORMATS:
                 raise written_elsewhere(self._state_uri) from None
             raise
-        if snapshot.format not in (FORMAT, UNSEALED_FORMAT):
+        if snapshot.format not in _FORMATS:
             raise written_elsewhere(self._state_uri)
-        if snapshot.format == FORMAT and not is_sealed:
+        if snapshot.format != UNSEALED_FORMAT and not is_sealed:
             raise msgspec.ValidationError("its checksum is missing")
         if snapshot.number != number:
             raise msgspec.ValidationError(f"it is snapshot {snapshot.number}")
+        try:
+            for job in snapshot.durable.jobs.values():
+                durable_calls.unpack(job)
+        except ValueError as error:
+            raise msgspec.ValidationError(str(error)) from None
         return snapshot

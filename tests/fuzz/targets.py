@@ -13,7 +13,7 @@ import shutil
 import struct
 import tempfile
 import zipfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
@@ -24,7 +24,14 @@ from google.protobuf.message import DecodeError, Message
 
 from mrcore.errors import MrcoreError
 from mrcore.master.core.durable import Durable
-from mrcore.master.core.facts import EpochTaken
+from mrcore.master.core.facts import (
+    CallsAdded,
+    CallsCancelled,
+    CallsReleased,
+    EpochTaken,
+    Fact,
+    JobSubmitted,
+)
 from mrcore.master.core.limits import Limits
 from mrcore.master.shell.entries import FORMAT, Entry, decode_entry, encode_entry
 from mrcore.master.shell.packs import LostPackError, Packs, encode_pack
@@ -37,8 +44,10 @@ from mrcore.master.shell.seals import (
 from mrcore.master.shell.snapshots import Snapshots, encode_snapshot
 from mrcore.model import object_names
 from mrcore.model.attempts import AttemptState
+from mrcore.model.calls import CallPlan
 from mrcore.model.formats import format_of_file
-from mrcore.model.job import JobState
+from mrcore.model.job import JobState, Session
+from mrcore.model.stages import Calls, Result, StagePlan
 from mrcore.model.task import Piece, TaskOutput
 from mrcore.output import claim, receipt
 from mrcore.plugin.loader import MANIFEST, unpack_bundle
@@ -67,6 +76,7 @@ from mrcore.util.decoding import UNREADABLE
 from tests.fuzz import samples
 from tests.support.fake_worker import make_spec
 from tests.support.journals import job
+from tests.support.specs import call_spec
 
 MEMORY = cast("MemoryStorage", storage_for("mem://fuzz"))
 """The store of this process, which readers find by its scheme."""
@@ -109,7 +119,20 @@ def _snapshots() -> list[bytes]:
     durable = Durable()
     for fact in (EpochTaken(1, "w", 1.0), *job("a"), *job("b", JobState.FAILED)):
         durable.apply(fact, Limits())
-    return [encode_snapshot(2, durable), encode_snapshot(2, Durable())]
+    session = Durable()
+    for fact in _session():
+        session.apply(fact, Limits())
+    return [encode_snapshot(2, each) for each in (durable, Durable(), session)]
+
+
+def _session() -> Iterator[Fact]:
+    """Yield the facts of a session with a call that goes on and one that is over."""
+    stages = (StagePlan(0, Calls(), Result()),)
+    spec = call_spec("s", Session(retries=0))
+    yield JobSubmitted(job_id="s", request_id="s", spec=spec, stages=stages, claim_generation="")
+    yield CallsAdded("s", 0, (CallPlan("0" * 64),) * 2)
+    yield CallsCancelled("s", (0,))
+    yield CallsReleased("s", (0,))
 
 
 def _read_snapshot(data: bytes) -> None:

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from random import Random
 
+import pytest
+
 from mrcore.master.core import views
-from mrcore.master.core.durable_calls import NO_TASK
+from mrcore.master.core.durable import Durable
+from mrcore.master.core.durable_calls import NO_TASK, unpack
 from mrcore.master.core.events import (
     CallsDone,
     CallsSent,
@@ -18,12 +21,16 @@ from mrcore.master.core.facts import CallFailed, CallsAdded, EpochTaken, Fact, T
 from mrcore.master.core.limits import Limits
 from mrcore.master.core.machine import Machine
 from mrcore.master.core.room import is_short
+from mrcore.master.core.volatile import NO_LIVE_TASK
+from mrcore.master.shell.snapshots import Snapshots, encode_snapshot
+from mrcore.model import object_names
 from mrcore.model.attempts import AttemptState, HeldAttempt
 from mrcore.model.calls import CallPlan
 from mrcore.model.ids import AttemptId, TaskId
 from mrcore.model.job import JobState, Session
 from mrcore.model.stages import Calls, Result, StagePlan
 from mrcore.model.task import FailureKind, TaskFailure, TaskOutput, TaskResult
+from mrcore.storage.memory import MemoryStorage
 from tests.support.specs import NO_VERSIONS, call_spec
 
 
@@ -99,6 +106,58 @@ def test_released_calls_cost_a_place_in_two_lists() -> None:
     assert {id(task) for task in record.stages[0].tasks} == {id(NO_TASK)}
     assert len({id(task) for task in live.stages[0].tasks}) == 1
     assert not any((record.calls.ended, record.calls.plans, record.calls.needed))
+
+
+def _restored(durable: Durable) -> tuple[Durable, int]:
+    """Return a state as a snapshot has it, and the bytes of that."""
+    storage, content = MemoryStorage(), encode_snapshot(1, durable)
+    storage.put(object_names.snapshot_uri("mem://state", 1), content)
+    snapshot = Snapshots(storage, "mem://state").newest()
+    assert snapshot is not None
+    return snapshot.durable, len(content)
+
+
+def test_released_calls_cost_no_more_after_a_restart() -> None:
+    desk = Desk(200)
+    needs = (TaskId("s0", 0, 0),)
+    desk.step(CallsSent("s0", 200, (CallPlan("0" * 64, needs=needs), CallPlan("0" * 64))))
+    while 0 in desk.machine.cluster.durable.jobs["s0"].calls.plans:  # type: ignore[union-attr]
+        desk.report({a: TaskOutput(result=b"value") for a in desk.held})
+    ended = list(desk.machine.cluster.durable.jobs["s0"].calls.ended)  # type: ignore[union-attr]
+    desk.step(CallsDone("s0", (0,)))
+    desk.step(CallsUnwanted("s0", tuple(range(len(ended), 198))))
+    desk.step(CallsDone("s0", tuple(range(len(ended), 190))))
+    durable = desk.machine.cluster.durable
+    restored, stored = _restored(durable)
+    assert restored == durable
+    assert sum(task is NO_TASK for task in restored.jobs["s0"].stages[0].tasks) > 190
+    assert restored.jobs["s0"].stages[0].tasks[0].output is not None, "a call takes it"
+
+    restored.jobs["s0"].calls.added += 1_000  # type: ignore[union-attr]
+    after, stored_then = _restored(restored)
+    assert stored_then < stored + 10, "calls that are over take no room"
+    assert len(after.jobs["s0"].stages[0].tasks) == 1_202
+
+    machine = Machine(Limits(), Random(0))
+    machine.restore(_restored(durable)[0])
+    machine.apply(EpochTaken(2, "other", 0.0))
+    machine.take_over(2, 0.0, 0.0)
+    machine.check()
+    live = machine.cluster.jobs["s0"].stages[0].tasks
+    assert sum(task is NO_LIVE_TASK for task in live) > 190
+
+
+@pytest.mark.parametrize(
+    ("added", "tasks"), [(-1, 1), (0, 1), (3, 2), (1 << 60, 1)], ids=["-1", "0", "3", "endless"]
+)
+def test_a_snapshot_whose_session_does_not_fit_is_damaged(added: int, tasks: int) -> None:
+    desk = Desk(1)
+    session = desk.machine.cluster.durable.jobs["s0"]
+    assert session.calls is not None
+    session.calls.added = added
+    session.stages[0].tasks *= tasks
+    with pytest.raises(ValueError, match="session s0 has"):
+        unpack(session)
 
 
 def test_calls_of_one_message_are_one_fact() -> None:

@@ -149,7 +149,7 @@ def test_an_entry_of_another_format_is_refused(number: int) -> None:
             decode_entry(written, STATE)
 
 
-def test_objects_from_before_there_were_checksums_are_read() -> None:
+def test_objects_of_former_formats_are_read() -> None:
     entry = decode_entry(golden("journal-3"), STATE)
     assert entry.format == UNSEALED_FORMAT
     assert msgspec.structs.replace(entry, format=ENTRY_FORMAT) == decode_entry(
@@ -157,12 +157,12 @@ def test_objects_from_before_there_were_checksums_are_read() -> None:
     )
     storage = MemoryStorage()
     states = []
-    for kind in ("snapshot-1", "snapshot"):
+    for kind in ("snapshot-1", "snapshot-2", "snapshot"):
         storage.put(object_names.snapshot_uri(STATE, 2), golden(kind))
         read = Snapshots(storage, STATE).newest()
         assert read is not None
         states.append(read.durable)
-    assert states[0] == states[1]
+    assert states[0] == states[1] == states[2]
     storage.put(object_names.pack_uri(STATE, 1, 2), golden("pack-of-journal-3"))
     packs = Packs(storage, STATE)
     assert decode_entry(packs.read(packs.after(0)[0])[1], STATE) == entry
