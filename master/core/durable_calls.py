@@ -120,7 +120,7 @@ def packed(job: JobRecord) -> JobRecord:
 
 
 def unpack(job: JobRecord) -> None:
-    """Give a decoded session the tasks of calls that are over; raise ValueError if it has others.
+    """Add the tasks of calls that are over to a decoded session; raise ValueError if it has others.
 
     A session that was not packed has them all, and is left with one task for them.
     """

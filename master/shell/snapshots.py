@@ -70,6 +70,30 @@ def encode_snapshot(number: int, durable: Durable) -> bytes:
     return seal_msgpack(_ENCODER.encode(Snapshot(FORMAT, number, stored)))
 
 
+def decode_snapshot(content: bytes, state_uri: str) -> Snapshot:
+    """Return the snapshot in an object of a state.
+
+    Raises one of UNREADABLE for damaged bytes, and JournalError for those of another version.
+    """
+    is_sealed = is_sealed_msgpack(content)
+    try:
+        snapshot = _DECODER.decode(content)
+    except msgspec.ValidationError:
+        if _HEAD_DECODER.decode(content).format not in _FORMATS:
+            raise written_elsewhere(state_uri) from None
+        raise
+    if snapshot.format not in _FORMATS:
+        raise written_elsewhere(state_uri)
+    if snapshot.format != UNSEALED_FORMAT and not is_sealed:
+        raise msgspec.ValidationError("its checksum is missing")
+    try:
+        for job in snapshot.durable.jobs.values():
+            durable_calls.unpack(job)
+    except ValueError as error:
+        raise msgspec.ValidationError(str(error)) from None
+    return snapshot
+
+
 class Snapshots:
     """The snapshots of one state."""
 
@@ -166,32 +190,12 @@ class Snapshots:
         uri = object_names.snapshot_uri(self._state_uri, number)
         content = self._storage.read(uri)
         try:
-            snapshot = self._decoded(number, content)
+            snapshot = decode_snapshot(content, self._state_uri)
+            if snapshot.number != number:
+                raise msgspec.ValidationError(f"it is snapshot {snapshot.number}")
         except UNREADABLE as error:
             log.warning("%s is damaged; an older one is read", uri, extra={"error": str(error)})
             self._damaged = self._damaged or uri
             return None
         self._damaged = ""
-        return snapshot
-
-    def _decoded(self, number: int, content: bytes) -> Snapshot:
-        """Return the snapshot in an object; raise MsgspecError for damaged bytes."""
-        is_sealed = is_sealed_msgpack(content)
-        try:
-            snapshot = _DECODER.decode(content)
-        except msgspec.ValidationError:
-            if _HEAD_DECODER.decode(content).format not in _FORMATS:
-                raise written_elsewhere(self._state_uri) from None
-            raise
-        if snapshot.format not in _FORMATS:
-            raise written_elsewhere(self._state_uri)
-        if snapshot.format != UNSEALED_FORMAT and not is_sealed:
-            raise msgspec.ValidationError("its checksum is missing")
-        if snapshot.number != number:
-            raise msgspec.ValidationError(f"it is snapshot {snapshot.number}")
-        try:
-            for job in snapshot.durable.jobs.values():
-                durable_calls.unpack(job)
-        except ValueError as error:
-            raise msgspec.ValidationError(str(error)) from None
         return snapshot

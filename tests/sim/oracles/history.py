@@ -15,7 +15,7 @@ from mrcore.master.core.facts import EpochTaken, Fact
 from mrcore.master.core.limits import Limits
 from mrcore.master.shell.entries import Entry, decode_entry
 from mrcore.master.shell.packs import encode_pack
-from mrcore.master.shell.snapshots import KEPT, Snapshot
+from mrcore.master.shell.snapshots import KEPT, decode_snapshot
 from mrcore.model import object_names
 
 STATE = "sim://space/state"
@@ -57,7 +57,7 @@ class History:
         if uri.startswith(JOURNAL):
             self._entry(decode_entry(content, STATE), content)
         elif uri.startswith(SNAPSHOTS):
-            snapshot = msgspec.msgpack.decode(content, type=Snapshot)
+            snapshot = decode_snapshot(content, STATE)
             assert snapshot.number <= self.number, f"snapshot {snapshot.number} is ahead"
             self._snapshots.add(snapshot.number)
             self._newest_snapshot = max(self._newest_snapshot, snapshot.number)
