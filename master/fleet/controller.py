@@ -90,6 +90,9 @@ class _Shell(Protocol):
 
     machine: Machine
 
+    @property
+    def durable(self) -> bool: ...
+
     async def send(self, event: Event) -> None: ...
 
 
@@ -197,7 +200,12 @@ class Fleet:
         machine, now = self._shell.machine, self._clock.wall()
         self._book(machine, now)
         seen = observe.snapshot(
-            machine, self._look, self._ledger, self._size_request, busy=self._busy()
+            machine,
+            self._look,
+            self._ledger,
+            self._size_request,
+            busy=self._busy(),
+            durable=self._shell.durable,
         )
         decision = decide(seen, self._memory, self._bounds, now)
         # From here to the next wait nothing can be submitted that this decision has not seen.

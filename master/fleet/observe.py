@@ -131,7 +131,13 @@ def _tasks_left(stage: LiveStage, sums: StageRecord) -> float:
 
 
 def snapshot(
-    machine: Machine, look: CloudSnapshot, ledger: Ledger, request: SizeRequest, *, busy: bool
+    machine: Machine,
+    look: CloudSnapshot,
+    ledger: Ledger,
+    request: SizeRequest,
+    *,
+    busy: bool,
+    durable: bool,
 ) -> FleetSnapshot:
     """Return everything that the policy wants to see."""
     waiting = Counter(task_id.job_id for task_id in machine.calls.missing)
@@ -141,6 +147,7 @@ def snapshot(
         workers=workers(machine.cluster.sorted_workers()),
         jobs=tuple(work(job, waiting[job.record.job_id]) for job in live if job is not None),
         busy=busy,
+        durable=durable,
         dollars=ledger.spend.total.dollars,
         max_workers=request.max_workers,
         min_workers=request.min_workers,

@@ -102,6 +102,11 @@ class Shell:
         """Return the number of the newest journal entry."""
         return self._journal.number
 
+    @property
+    def durable(self) -> bool:
+        """Return whether every fact that the machine has given so far is durable."""
+        return self._outbox.durable
+
     async def send(self, event: Event) -> None:
         """Have an event stepped, soon; wait only while the inbox is full."""
         await self._inbox.put((event, None))
@@ -138,7 +143,7 @@ class Shell:
 
     async def flushed(self) -> None:
         """Wait until every fact that the machine has given so far is durable."""
-        if not self._outbox.durable:
+        if not self.durable:
             future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
             self._readers.put(self._outbox.recorded, future)
             await future

@@ -16,6 +16,7 @@ from mrcore.master.errors import FencedError
 from mrcore.master.fleet import controller
 from mrcore.master.fleet.controller import Books, Fleet
 from mrcore.master.fleet.core.model import Bounds, Provisioning
+from mrcore.master.shell.loop import Shell
 from mrcore.model import object_names
 from mrcore.model.job import JobState
 from mrcore.storage.memory import MemoryStorage
@@ -133,8 +134,13 @@ def test_what_may_not_be_deleted_does_not_keep_the_masters_machine(
     name = site.make_master()
     monkeypatch.setattr(socket, "gethostname", lambda: name)
     site.api.cloud.control("permission", deny=["compute.firewalls.delete"])
+    answers: list[bool] = []
+    monkeypatch.setattr(Shell, "durable", property(lambda shell: bool(answers)))
 
     async def act(master: Master, fleet: Fleet) -> None:
+        await until(lambda: "the journal does not answer yet" in fleet.status.note)
+        assert not master.ended.is_set(), "the end of the last job may be lost"
+        answers.append(True)
         await master.ended.wait()
         await fleet.shut_down()
         await until(lambda: site.machines() == [])

@@ -46,9 +46,16 @@ def release_all(turn: Round) -> None:
 
 
 def idle_too_long(turn: Round) -> bool:
-    """Return whether there has been no job for the idle timeout."""
+    """Return whether there has been no job for the idle timeout, and the journal has their ends."""
     since, timeout = turn.memory.idle_seconds, turn.bounds.idle_timeout_seconds
-    return since is not None and timeout is not None and turn.now - since >= timeout
+    if since is None or timeout is None or turn.now - since < timeout:
+        return False
+    # While the journal does not answer, a job that has ended here still runs for the next master.
+    # (test: test_an_idle_cluster_stays_until_the_end_of_its_last_job_is_durable)
+    if not turn.snapshot.durable:
+        turn.notes.append(messages.ENDING_WAITS)
+        return False
+    return True
 
 
 def end(turn: Round) -> None:

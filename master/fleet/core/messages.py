@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import assert_never
+from typing import Final, assert_never
 
 from mrcore.master.fleet.core.model import (
     Action,
@@ -162,6 +162,11 @@ def unfit(groups: Mapping[Provisioning, Group], offers: Resources) -> str:
 def no_groups() -> str:
     """Return the sentence that there is no group to grow."""
     return "The cluster has no group to make workers in. `mrcore gce up` makes the groups."
+
+
+ENDING_WAITS: Final = (
+    "No job runs, and the journal does not answer yet: the cluster deletes itself once it does."
+)
 
 
 def ending(seconds: float) -> str:

@@ -187,6 +187,8 @@ class FleetSnapshot:
     jobs: tuple[Work, ...] = ()
     busy: bool = False
     """Something else keeps the cluster: a submission, a commit, a clean-up."""
+    durable: bool = True
+    """The journal has all that was decided, such as the end of the last job."""
     dollars: float = 0.0
     """Spent so far."""
     max_workers: int | None = None

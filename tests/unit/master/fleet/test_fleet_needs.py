@@ -113,7 +113,12 @@ def test_calls_that_wait_for_values_call_for_no_machine() -> None:
     taker = CallPlan("0" * 64, needs=(TaskId("s", 0, 0),))
     machine.step(CallsSent("s", 0, (first, taker, taker)), 0.0)
     seen = observe.snapshot(
-        machine, CloudSnapshot(), Ledger(load_prices()), observe.SizeRequest(), busy=False
+        machine,
+        CloudSnapshot(),
+        Ledger(load_prices()),
+        observe.SizeRequest(),
+        busy=False,
+        durable=True,
     )
     (found,) = seen.jobs
     assert (found.tasks, found.needs) == (1, needs)

@@ -350,6 +350,17 @@ def test_whatever_goes_on_keeps_the_cluster(busy: bool) -> None:
     assert decision.ending is not busy
 
 
+def test_an_idle_cluster_stays_until_the_end_of_its_last_job_is_durable() -> None:
+    bounds = replace(BOUNDS, idle_timeout_seconds=100.0)
+    memory = Memory(began_seconds=1, idle_seconds=NOW - 1000)
+    waiting = decide(replace(snapshot(), durable=False), memory, bounds, NOW)
+    assert not waiting.ending
+    assert End() not in waiting.actions
+    assert not any(isinstance(action, DeleteGroup) for action in waiting.actions)
+    assert any("the journal does not answer yet" in note for note in waiting.notes)
+    assert decide(snapshot(), waiting.memory, bounds, NOW + 5).ending, "its idle time counts on"
+
+
 def test_without_an_idle_timeout_the_cluster_stays() -> None:
     bounds = replace(BOUNDS, idle_timeout_seconds=None)
     memory = Memory(began_seconds=1, worked=True, idle_seconds=1.0)
