@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -27,6 +26,7 @@ from mrcore.plugin import nesting
 from mrcore.plugin.functions import GRAPH, INPUTS, STEPS, UserFunctions
 from mrcore.plugin.inputs import Input
 from mrcore.plugin.steps import Step
+from mrcore.util.temporary import temporary_folder
 from mrcore.util.texts import nearest
 
 if TYPE_CHECKING:
@@ -118,7 +118,7 @@ def run_plan(
     if place.on is not None:
         place.on.check_open()
     with contextlib.ExitStack() as stack:
-        folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="mrcore-items-"))
+        folder = stack.enter_context(temporary_folder("items"))
         if place.observer is None:
             line = JobLine(plan.title, is_shown=place.progress)
             stack.callback(line.close)
@@ -127,7 +127,7 @@ def run_plan(
         def store(data: bytes, number: int) -> str:
             if place.on is not None:
                 return store_items(place.on.master, data)
-            path = Path(folder) / f"items-{number}"
+            path = folder / f"items-{number}"
             path.write_bytes(data)
             return str(path)
 

@@ -5,9 +5,6 @@ Nothing is written to the job: what the task emits goes to a folder of its own, 
 
 from __future__ import annotations
 
-import contextlib
-import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -31,6 +28,7 @@ from mrcore.tasks.call import Calls
 from mrcore.tasks.progress import NoProgress
 from mrcore.tasks.run import run_task
 from mrcore.tasks.shipped import ShippedModules
+from mrcore.util.temporary import temporary_folder
 
 if TYPE_CHECKING:
     from mrcore.plugin.bundle import Bundle
@@ -162,7 +160,7 @@ def replay(
         memory_bytes=at.spec.memory_bytes,
         skip=at.skip,
     )
-    with _folder() as folder, nesting.jobs_forbidden():
+    with temporary_folder("replay") as folder, nesting.jobs_forbidden():
         if isinstance(work.read, CallInput):
             return _call(spec, folder / "plugin", post_mortem)
         functions, job = _functions(at, mended, folder / "plugin")
@@ -183,12 +181,6 @@ def _call(spec: TaskSpec, plugins: Path, post_mortem: bool) -> TaskResult:
         return calls.run(msgspec.structs.replace(spec, job=job), _NoItems())
     except StorageError as error:
         raise TaskGoneError(f"What the call needs cannot be read: {error}") from None
-
-
-@contextlib.contextmanager
-def _folder() -> Iterator[Path]:
-    with tempfile.TemporaryDirectory(prefix="mrcore-replay-", ignore_cleanup_errors=True) as name:
-        yield Path(name)
 
 
 def _apart(spec: JobSpec, folder: Path) -> JobSpec:

@@ -8,7 +8,6 @@ removed.
 from __future__ import annotations
 
 import os
-import tempfile
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -38,6 +37,7 @@ from mrcore.gce.machines import (
 from mrcore.gce.record import Record
 from mrcore.gce.runner import Runner
 from mrcore.util.clock import SYSTEM
+from mrcore.util.temporary import temporary_folder
 from mrcore.util.units import parse_duration, show_size
 
 GRACE_SECONDS: Final = 3600
@@ -247,12 +247,12 @@ def upload_payload(runner: Runner) -> None:
     requirements = Path(options.requirements) if options.requirements else None
     machine = wheelhouse.machine_of(record.machine_types[0])
     target = wheelhouse.Target(options.python_version, machine)
-    with tempfile.TemporaryDirectory(prefix="mrcore-wheels-") as folder:
-        wheels = wheelhouse.resolve(Path(folder), target, requirements)
+    with temporary_folder("wheels") as folder:
+        wheels = wheelhouse.resolve(folder, target, requirements)
         sent = wheelhouse.publish(wheels, record.home, options.wheels.rstrip("/") or None)
         total = sum(path.stat().st_size for path in wheels)
         say(f"{len(wheels)} wheels, {show_size(total)}, of which {show_size(sent)} uploaded.")
-        sha = _publish_payload(record.home, wheelhouse.manifest_of(wheels), Path(folder))
+        sha = _publish_payload(record.home, wheelhouse.manifest_of(wheels), folder)
     runner.record = records.change_record(record.home, payload_sha256=sha)
 
 

@@ -19,7 +19,6 @@ import shutil
 import subprocess
 import sys
 import sysconfig
-import tempfile
 import tomllib
 import zipfile
 from collections.abc import Iterable, Iterator
@@ -35,6 +34,7 @@ from mrcore.gce import wheel_cache
 from mrcore.gce.wheel_cache import sha256_of
 from mrcore.storage.base import ABSENT
 from mrcore.storage.registry import storage_for
+from mrcore.util.temporary import temporary_folder
 
 UPLOADS: Final = 8
 """Wheels that travel side by side."""
@@ -75,11 +75,11 @@ def resolve(folder: Path, target: Target, requirements: Path | None) -> list[Pat
 
     Raises UsageError when something has no wheel for the target or versions exclude each other.
     """
-    with tempfile.TemporaryDirectory(prefix="mrcore-wheel-") as scratch:
-        own = make_own_wheel(Path(scratch))
+    with temporary_folder("wheel") as scratch:
+        own = make_own_wheel(scratch)
         required = requirements_of(own)
         pins = installed_pins(required)
-        constraints = Path(scratch) / "constraints.txt"
+        constraints = scratch / "constraints.txt"
         constraints.write_text("".join(f"{pin}\n" for pin in pins), encoding="utf-8")
         command = ["download", "--quiet", f"--constraint={constraints}"]
         command += [*target.pip_options(), str(own), "pip"]
@@ -163,9 +163,9 @@ def make_own_wheel(folder: Path) -> Path:
     root = Path(mrcore.__file__).parents[1]
     if not (root / "pyproject.toml").is_file():
         return _repack(folder)
-    with tempfile.TemporaryDirectory(prefix="mrcore-source-") as scratch:
+    with temporary_folder("source") as scratch:
         # In a copy, since setuptools leaves things behind where it builds.
-        copy = Path(scratch) / "source"
+        copy = scratch / "source"
         copy_sources(root, copy)
         parts = [sys.version, str(_setuptools_version()), *_contents(copy)]
         (wheel,) = wheel_cache.provide(parts, folder, lambda into: build(root, copy, into))

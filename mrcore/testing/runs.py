@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -30,6 +29,7 @@ from mrcore.model.job_options import by_name
 from mrcore.plugin.aggregates import Aggregate
 from mrcore.plugin.functions import FUNCTIONS, STEPS, StepFunctions, UserFunction, UserFunctions
 from mrcore.records.frames import item_frames, pairs_of_results
+from mrcore.util.temporary import temporary_folder
 from mrcore.util.texts import nearest
 
 Records: TypeAlias = str | Iterable[Any]
@@ -77,8 +77,8 @@ def run(
     if inputs is None:
         raise UsageError("run needs inputs. Give a list of records, a text, or a dict of files.")
     results: list[bytes] = []
-    with tempfile.TemporaryDirectory(prefix="mrcore-test-") as folder:
-        request = _request(plugin, inputs, Path(folder), options)
+    with temporary_folder("test") as folder:
+        request = _request(plugin, inputs, folder, options)
         job = run_inline(request, slots=slots, on_result=results.append, change=change)
     if job.state is not JobState.SUCCEEDED:
         raise RunFailedError(job)

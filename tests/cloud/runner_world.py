@@ -126,7 +126,8 @@ class World:
 
     def start(self, *words: str, extra: Mapping[str, str] | None = None) -> Running:
         """Start `gce WORDS`, as a process that signals reach."""
-        environment = self.environment(extra)
+        # What a killed one leaves goes with the folder of the test.
+        environment = {"TMPDIR": str(self.folder), **self.environment(extra)}
         errors = self.folder / f"said-{SYSTEM.monotonic()}"
 
         def inside() -> subprocess.Popen[str]:
