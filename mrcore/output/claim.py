@@ -4,7 +4,9 @@
 taken over when the journal of its cluster has the end of the job, or when that cluster keeps its
 state in files of this machine and no master holds their lock. Any other claim is somebody's until a
 person frees it (`mrcore gc OUT --release`). Nothing is ever changed under a claim's protection
-alone: every step of a commit names generations too, so that a claim freed too early does no harm.
+alone: every step of a commit names generations too. So if a claim is freed too early, no job
+replaces or deletes what another has published since. But both may then fail, each with a sentence
+that says so, and the output may hold parts of both.
 """
 
 from __future__ import annotations

@@ -27,9 +27,8 @@ def temporary_folder(purpose: str) -> Iterator[Path]:
     draft = Path(tempfile.mkdtemp(prefix=f".{_PREFIX}{purpose}-", dir=base))
     lock = lock_folder(draft)
     path = draft
-    if (
-        lock is not None
-    ):  # else its file system has no locks, and its name is one that nobody sweeps
+    # Without locks it keeps a name that nobody sweeps.
+    if lock is not None:
         path = draft.rename(base / draft.name.removeprefix("."))
     try:
         yield path
