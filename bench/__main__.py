@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import argparse
-import json
 import subprocess
 import sys
+import time
+from collections.abc import Sequence
 from pathlib import Path
 
-from bench import peers
-from bench.cases import CASES
+from bench import peers, report
+from bench.cases import CASES, GROWTH
 from bench.rows import Row, WrongOutputError
 from bench.site import FULL, QUICK, ROOT, Bench, machine
 
@@ -17,36 +18,60 @@ from bench.site import FULL, QUICK, ROOT, Bench, machine
 def main() -> int:
     """Run what was asked for; return 1 when an output is wrong, 0 otherwise."""
     options = _parse()
-    bench = Bench(ROOT / ".bench", QUICK if options.quick else FULL)
-    (bench.home / "out").mkdir(parents=True, exist_ok=True)
-    if options.peers:
-        _install(bench.home, [name for name in peers.REQUIREMENTS if name != "chart"])
+    home = ROOT / ".bench"
+    failures = 0
+    if options.report:
+        found = report.decode(options.report.read_text())
+        _print(found[2])
+    else:
+        bench = Bench(home, QUICK if options.quick else FULL)
+        if options.peers:
+            _install(home, [name for name in peers.REQUIREMENTS if name != "chart"])
+        names = options.names or [name for name in CASES if name != GROWTH]
+        rows, failures = _measured(bench, names)
+        print(f"({machine()}; each output was compared with the other's)")
+        found = (machine(), time.strftime("%Y-%m-%d", time.gmtime()), rows)
+    if options.json:
+        options.json.write_text(report.encode(*found))
+    if options.page:
+        report.fill(options.page, *found)
+    if options.chart:
+        failures += _draw(home, report.encode(*found), options.chart)
+    return min(failures, 1)
+
+
+def _measured(bench: Bench, names: Sequence[str]) -> tuple[list[Row], int]:
+    """Run cases and print their rows; return the rows and the number of cases that failed."""
     rows: list[Row] = []
-    for name in options.names or CASES:
-        (bench.home / "out").mkdir(exist_ok=True)
+    failures = 0
+    for name in names:
+        (bench.home / "out").mkdir(parents=True, exist_ok=True)
         try:
             found = CASES[name](bench)
         except (RuntimeError, WrongOutputError) as error:
             print(f"bench: {name}: {error}", file=sys.stderr)
-            return 1
+            failures += 1
+            continue
         rows += found
-        if not options.json:
-            print("".join(f"{row.line()}\n" for row in found), end="", flush=True)
-    if options.json:
-        print(_report(rows))
-    else:
-        print(f"({machine()}; each output was compared with the other's)")
-    return _draw(bench.home, rows, options.chart) if options.chart else 0
+        _print(found)
+    return rows, failures
+
+
+def _print(rows: Sequence[Row]) -> None:
+    print("".join(f"{row.line()}\n" for row in rows), end="", flush=True)
 
 
 def _parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="scripts/bench", description="Measure mrcore.")
     add = parser.add_argument
-    add("names", nargs="*", metavar="NAME", help=f"which ones, of {', '.join(CASES)}; default: all")
+    names = f"which ones, of {', '.join(CASES)}; default: all but {GROWTH}"
+    add("names", nargs="*", metavar="NAME", help=names)
     add("--quick", action="store_true", help="small sizes, to see that it runs")
-    add("--json", action="store_true", help="print JSON instead of a table")
+    add("--json", type=Path, metavar="FILE", help="write the figures as JSON, too")
+    add("--report", type=Path, metavar="FILE", help="take the figures of a JSON, and run nothing")
     add("--peers", action="store_true", help="install the other systems first, below .bench/peers")
-    add("--chart", type=Path, metavar="FILE", help="draw the ratios as a PNG")
+    add("--chart", type=Path, metavar="FILE", help="draw the ratios, or the growth, as a PNG")
+    add("--page", type=Path, metavar="FILE", help="put the table into a page of Markdown")
     options = parser.parse_args()
     unknown = sorted(set(options.names) - CASES.keys())
     if unknown:
@@ -62,12 +87,7 @@ def _install(home: Path, names: list[str]) -> None:
             print(f"bench: {error}", file=sys.stderr)
 
 
-def _report(rows: list[Row]) -> str:
-    report = {"machine": machine(), "rows": [row.record() for row in rows]}
-    return json.dumps(report, indent=2)
-
-
-def _draw(home: Path, rows: list[Row], path: Path) -> int:
+def _draw(home: Path, text: str, path: Path) -> int:
     """Draw the chart in the environment that has matplotlib."""
     try:
         python = peers.install(home, "chart")
@@ -75,8 +95,7 @@ def _draw(home: Path, rows: list[Row], path: Path) -> int:
         print(f"bench: no chart: {error}", file=sys.stderr)
         return 1
     script = ROOT / "bench/peers/chart.py"
-    done = subprocess.run([python, script, path], input=_report(rows), text=True, check=False)
-    return done.returncode
+    return subprocess.run([python, script, path], input=text, text=True, check=False).returncode
 
 
 if __name__ == "__main__":

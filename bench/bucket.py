@@ -18,6 +18,7 @@ from bench import measure
 from bench.site import ROOT
 
 NAME: Final = "bench"
+URI: Final = "gs://bench"
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +56,7 @@ class Bucket:
             name = urllib.parse.quote(f"{prefix}/{path.name}", safe="")
             target = f"/upload/storage/v1/b/{NAME}/o?uploadType=media&name={name}"
             self._call("POST", target, path.read_bytes())
-        return f"gs://{NAME}/{prefix}"
+        return f"{URI}/{prefix}"
 
     def download(self, prefix: str, folder: Path) -> None:
         """Write the parts below a prefix as files of a new folder."""

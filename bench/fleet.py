@@ -7,10 +7,14 @@ it looks for the runs, which it does only once all map tasks are done.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final
+
+import grpc.aio
 
 from mrcore.client.versions import versions
 from mrcore.model import object_names
@@ -24,6 +28,9 @@ from mrcore.worker.shell.agent import nonce_of
 from mrcore.worker.shell.synchronizer import AMPLE_LINGER_SECONDS
 
 MEMORY_BYTES: Final = 1 << 30
+JOINS_AT_ONCE: Final = 100
+RETRY_SECONDS: Final = 1.0
+PASSING: Final = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED)
 _Held = pb.HeldAttempt
 
 
@@ -38,15 +45,25 @@ class Fleet:
     """Results that were reported."""
     latencies: list[float] = field(default_factory=list)
     """Seconds that each call took which carried results."""
+    retries: int = 0
+    """Calls that were made again."""
+    joining: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(JOINS_AT_ONCE))
+    """Machines of a fleet do not boot in the same second."""
 
-    async def run(self, workers: int, results: int) -> None:
-        """Work with `workers` workers until `results` results were reported."""
+    async def run(self, workers: int, results: int, submit: Callable[[], None]) -> None:
+        """Work with `workers` workers until `results` results were reported.
+
+        Once all have joined, `submit` is called in a thread.
+        """
         done = asyncio.Event()
+        joined = asyncio.Barrier(workers + 1)
         async with asyncio.TaskGroup() as group:
             tasks = [
-                group.create_task(_Worker(self, number, done, results).run())
+                group.create_task(_Worker(self, number, done, results).run(joined))
                 for number in range(workers)
             ]
+            await joined.wait()
+            await asyncio.to_thread(submit)
             await done.wait()
             for task in tasks:
                 task.cancel()
@@ -74,7 +91,7 @@ class _Worker:
         self._jobs: set[str] = set()
         self._versions = versions_to_proto(versions())
 
-    async def run(self) -> None:
+    async def run(self, joined: asyncio.Barrier) -> None:
         """Hold what the master wants and report each result, until cancelled."""
         async with connect_aio(self._fleet.credentials) as channel:
             stub = WorkerServiceStub(channel)
@@ -82,10 +99,25 @@ class _Worker:
                 request = self._request()
                 results = sum(held.state == _Held.STATE_FINISHED for held in request.held)
                 began = time.perf_counter()
-                response = await stub.Synchronize(request)
+                try:
+                    async with (
+                        contextlib.nullcontext() if self._cluster_id else self._fleet.joining
+                    ):
+                        response = await stub.Synchronize(request)
+                except grpc.aio.AioRpcError as error:
+                    if self._done.is_set():
+                        return  # gRPC may report a call that we cancelled in this way, too
+                    if error.code() not in PASSING:
+                        raise
+                    self._fleet.retries += 1
+                    await asyncio.sleep(RETRY_SECONDS)  # as a worker does
+                    continue
                 if results:
                     self._note(results, time.perf_counter() - began)
+                joins = not self._cluster_id
                 self._take(response)
+                if joins:
+                    await joined.wait()
                 await self._work()
 
     def _note(self, results: int, seconds: float) -> None:

@@ -68,6 +68,13 @@ def cpu_seconds_of(process_id: int) -> float:
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
+def peak_bytes_of(process_id: int) -> int:
+    """Return the most memory that a process which runs has held."""
+    status = Path(f"/proc/{process_id}/status").read_text()
+    (peak,) = (line.split()[1] for line in status.splitlines() if line.startswith("VmHWM"))
+    return int(peak) * 1024
+
+
 def _children_cpu_seconds() -> float:
     """Return what our ended children, and those that they have waited for, have used so far."""
     used = resource.getrusage(resource.RUSAGE_CHILDREN)

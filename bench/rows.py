@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, TypeAlias
+
+Point: TypeAlias = Mapping[str, str | float]
 
 
 class WrongOutputError(Exception):
@@ -51,6 +54,8 @@ class Row:
     unit: str
     target: Target
     detail: str
+    point: Point | None = None
+    """Place of the figure among others of its kind, for a chart: work, megabytes, workers."""
 
     @property
     def verdict(self) -> str:
@@ -59,7 +64,7 @@ class Row:
 
     def line(self) -> str:
         """Return the line of the table."""
-        value = f"{self.value:,.2f}" if self.value < 100 else f"{self.value:,.0f}"
+        value = shown_value(self.value)
         shown = self.target.shown(self.unit)
         return (
             f"{self.name:44} {f'{value} {self.unit}':>14}  {shown:20} {self.verdict:7} "
@@ -69,3 +74,8 @@ class Row:
     def record(self) -> dict[str, Any]:
         """Return the row for JSON."""
         return {**asdict(self), "verdict": self.verdict}
+
+
+def shown_value(value: float) -> str:
+    """Return a figure with as many digits as matter."""
+    return f"{value:,.2f}" if value < 100 else f"{value:,.0f}"

@@ -33,6 +33,10 @@ class Sizes:
     many_words: int
     fleet_workers: int
     fleet_tasks: int
+    growth_mib: int
+    """Data of the jobs that grow, before it is multiplied."""
+    fleets: tuple[int, ...]
+    """Numbers of workers of the fleets that grow."""
 
 
 FULL: Final = Sizes(
@@ -46,6 +50,8 @@ FULL: Final = Sizes(
     many_words=5_000_000,
     fleet_workers=1_000,
     fleet_tasks=20_000,
+    growth_mib=128,
+    fleets=(100, 1_000, 10_000),
 )
 QUICK: Final = Sizes(
     text_mib=16,
@@ -58,6 +64,8 @@ QUICK: Final = Sizes(
     many_words=100_000,
     fleet_workers=40,
     fleet_tasks=1_000,
+    growth_mib=4,
+    fleets=(10, 40),
 )
 
 Run: TypeAlias = Callable[[], tuple[measure.Measured, Path]]
@@ -117,6 +125,18 @@ class Bench:
 
         return run
 
+    def gnu_sort(self, folder: Path) -> Run:
+        """Return a run of GNU sort over the files of a folder."""
+
+        def run() -> tuple[measure.Measured, Path]:
+            command: list[str | Path] = [
+                *("sort", "--parallel=2", "-T", self.home, "-o", self.other_output),
+                *sorted(folder.iterdir()),
+            ]
+            return measure.run(command, environment={"LC_ALL": "C"}), self.other_output
+
+        return run
+
     def in_turn(
         self,
         ours: Run,
@@ -150,7 +170,7 @@ def ratio(
 ) -> Row:
     """Return a row with how many times as fast we are as the other."""
     detail = f"{times(ours)}, {label} {times(other)}"
-    return Row(name, other.seconds / ours.seconds, "x", target, detail)
+    return Row(name, other.seconds / ours.seconds, "x", target, detail, {"peer": label})
 
 
 def times(run: measure.Measured) -> str:

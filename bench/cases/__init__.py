@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Final
 
-from bench.cases import buckets, frameworks, masters, memory, overhead, sorts, starts, words
+from bench.cases import buckets, frameworks, growth, masters, memory, overhead, sorts, starts, words
 from bench.rows import Row
 from bench.site import Bench
 
+GROWTH: Final = "growth"
 CASES: Final[dict[str, Callable[[Bench], list[Row]]]] = {
     "wordcount": words.generator,
     "wordcount-finish": words.finish,
@@ -29,5 +31,6 @@ CASES: Final[dict[str, Callable[[Bench], list[Row]]]] = {
     "memory": memory.memory,
     "skew": memory.skew,
     "distinct": memory.distinct,
-    "frameworks": frameworks.frameworks,
+    **{name: partial(frameworks.against, name) for name in frameworks.SYSTEMS},
+    GROWTH: growth.growth,
 }

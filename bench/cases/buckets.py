@@ -29,7 +29,7 @@ def gs(bench: Bench) -> list[Row]:
         def in_bucket() -> tuple[measure.Measured, Path]:
             server.delay(DELAY_SECONDS)
             cpu, requests = server.cpu_seconds(), server.requests()
-            target = f"gs://{bucket.NAME}/out-{len(used)}"
+            target = f"{bucket.URI}/out-{len(used)}"
             run = bench.command(PLUGIN, source, target, *OPTIONS, environment=server.environment)
             cpu, requests = server.cpu_seconds() - cpu, server.requests() - requests
             used.append((run.seconds, cpu, requests))

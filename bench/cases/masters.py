@@ -8,7 +8,9 @@ import shutil
 import statistics
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -25,14 +27,33 @@ TASK_SECONDS: Final = 1.0
 """Time of a task where the answers are timed."""
 
 
+@dataclass(frozen=True, slots=True)
+class Costs:
+    """Costs of a master from the submission of a job to its last result."""
+
+    tasks: int
+    seconds: float
+    cpu_seconds: float
+    """Processor time of the master."""
+    peak_bytes: int
+    """Most memory of the master's process so far."""
+
+
 def cost(bench: Bench) -> list[Row]:
     """Measure the processor time of the master for each task that takes no time."""
-    sizes = bench.sizes
-    with _master(bench.home) as (process, state):
-        seen, used = _work(bench, process, state, 0.0)
+    seen = measured(bench)
     target = Target(0.2, 0.1, higher_is_better=False)
-    detail = f"{sizes.fleet_workers:,} workers, {seen.results:,} tasks"
-    return [Row("master CPU a task", 1_000 * used / seen.results, "ms", target, detail)]
+    detail = f"{bench.sizes.fleet_workers:,} workers, {seen.tasks:,} tasks"
+    return [Row("master CPU a task", 1_000 * seen.cpu_seconds / seen.tasks, "ms", target, detail)]
+
+
+def measured(bench: Bench) -> Costs:
+    """Run tasks that take no time with as many workers as the sizes say; return what they cost."""
+    with _master(bench.home) as (process, state):
+        fleet, costs = _work(bench, process, state, 0.0)
+    if fleet.results < bench.sizes.fleet_tasks:
+        raise WrongOutputError(f"Of the tasks {fleet.results:,} were reported, and not all.")
+    return costs
 
 
 def answers(bench: Bench) -> list[Row]:
@@ -50,29 +71,35 @@ def answers(bench: Bench) -> list[Row]:
     return [Row("p99 of a call with a result", p99, "ms", target, detail)]
 
 
-def _work(bench: Bench, process: int, state: str, task_seconds: float) -> tuple[Fleet, float]:
-    """Submit a job of map tasks and let a fleet report their results.
+def _work(bench: Bench, process: int, state: str, task_seconds: float) -> tuple[Fleet, Costs]:
+    """Let a fleet join, submit a job of map tasks, and wait for all their results.
 
-    Returns what the fleet has seen, and the processor time of the master from the first
-    assignment to the last result, in seconds.
+    Returns what the fleet has seen, and what the master has cost since the submission.
     """
     tasks = bench.sizes.fleet_tasks
     numbers = bench.home / "fleet.txt"
     numbers.write_text("".join(f"{number:07d}\n" for number in range(tasks)))
+    pretended = fleet(find_credentials(None, state, role=Role.WORKER), state, task_seconds)
+    began, before, job_id = 0.0, 0.0, ""
     with MasterClient(state=state) as client:
-        job = client.submit_job(
-            ROOT / "bench/plugins/nothing.py",
-            inputs=[str(numbers)],
-            output=bench.home / "out" / "fleet",
-            map_tasks=tasks,
-            reduces=1,
-        )
-        pretended = fleet(find_credentials(None, state, role=Role.WORKER), state, task_seconds)
-        before = measure.cpu_seconds_of(process)
-        asyncio.run(pretended.run(bench.sizes.fleet_workers, tasks))
-        used = measure.cpu_seconds_of(process) - before
-        client.cancel(job.job_id)
-    return pretended, used
+
+        def submit() -> None:
+            nonlocal began, before, job_id
+            began, before = time.perf_counter(), measure.cpu_seconds_of(process)
+            job = client.submit_job(
+                ROOT / "bench/plugins/nothing.py",
+                inputs=[str(numbers)],
+                output=bench.home / "out" / "fleet",
+                map_tasks=tasks,
+                reduces=1,
+            )
+            job_id = job.job_id
+
+        asyncio.run(pretended.run(bench.sizes.fleet_workers, tasks, submit))
+        seconds, used = time.perf_counter() - began, measure.cpu_seconds_of(process) - before
+        peak = measure.peak_bytes_of(process)
+        client.cancel(job_id)
+    return pretended, Costs(pretended.results, seconds, used, peak)
 
 
 @contextlib.contextmanager

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
-from bench import data, measure, peers
+from bench import data, peers
 from bench.rows import Row, Target
 from bench.site import Bench, ratio, same_bytes
 
@@ -29,14 +27,7 @@ def _sort(
     folder = data.records(bench.home, bench.sizes.records)
     options = ("--total-order", "--input-format", input_format)
 
-    def gnu_sort() -> tuple[measure.Measured, Path]:
-        command: list[str | Path] = [
-            *("sort", "--parallel=2", "-T", bench.home, "-o", bench.other_output),
-            *sorted(folder.iterdir()),
-        ]
-        return measure.run(command, environment={"LC_ALL": "C"}), bench.other_output
-
-    others = [gnu_sort]
+    others = [bench.gnu_sort(folder)]
     duckdb = peers.installed(bench.home, "duckdb") if duckdb_target is not None else None
     if duckdb is not None:
         others.append(peers.run_of(duckdb, "duckdb_sort.py", bench.other_output, folder))
@@ -46,5 +37,6 @@ def _sort(
     name = f"sort, {bench.sizes.records:,} records, {input_format}"
     rows = [ratio(name, ours, theirs[0], "sort --parallel=2", target)]
     if duckdb is not None and duckdb_target is not None:
-        rows.append(ratio("the same, against DuckDB", ours, theirs[1], "DuckDB", duckdb_target))
+        name = f"sort, {input_format}, against DuckDB"
+        rows.append(ratio(name, ours, theirs[1], "DuckDB", duckdb_target))
     return rows

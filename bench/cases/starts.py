@@ -15,7 +15,8 @@ from pathlib import Path
 from random import Random
 from typing import Any, Final, cast
 
-from bench.rows import NO_TARGET, Row, Target
+from bench import measure
+from bench.rows import Row, Target
 from bench.site import Bench
 from mrcore.master.core.facts import Fact, JobCleaned, JobEnded, JobSubmitted, TaskWon, WorkerJoined
 from mrcore.master.core.limits import Limits
@@ -34,7 +35,7 @@ MAPS: Final = 990
 REDUCES: Final = 10
 WINS_AN_ENTRY: Final = 100
 MIB: Final = 2**20
-_STATE: Final = "mem://bench/state"
+STATE: Final = "mem://bench/state"
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,24 +49,20 @@ class Start:
     """Most memory of its process."""
 
 
-def history(tasks: int, *, wins: int = WINS_AN_ENTRY, compacted: bool = True) -> Storage:
+def history(tasks: int, wins: int = WINS_AN_ENTRY) -> Storage:
     """Return the state that a master leaves whose jobs had this number of tasks in all.
 
-    It was killed in the middle of the last one. An entry has `wins` results. Without `compacted`
-    all entries are there, as when no snapshot could be written.
+    It was killed in the middle of the last one. An entry has up to `wins` results.
     """
-    storage = storage_for(_STATE)
-    for info in list(storage.list(f"{_STATE}/")):
+    storage = storage_for(STATE)
+    for info in list(storage.list(f"{STATE}/")):
         storage.delete(info.uri)  # what an earlier call has left
     machine = Machine(Limits(), Random(1))
-    journal = Journal(storage, _STATE, "bench", SYSTEM)
+    journal = Journal(storage, STATE, "bench", SYSTEM)
     for read in journal.take_over():
         journal.feed(read, machine)
     compactor = Compactor(journal.snapshots, journal.packs, 0, SYSTEM)
     for facts in _entries(tasks, wins):
-        if not compacted:
-            journal.append(facts)
-            continue
         for fact in facts:
             machine.apply(fact)
         number, durable = journal.number + 1, machine.cluster.durable
@@ -143,7 +140,7 @@ class _Counting:
 
     def read(self, uri: str, **options: Any) -> bytes:
         """Read an object; count it by its kind."""
-        self.reads[uri.removeprefix(f"{_STATE}/").partition("/")[0]] += 1
+        self.reads[uri.removeprefix(f"{STATE}/").partition("/")[0]] += 1
         return self._storage.read(uri, **options)
 
 
@@ -151,7 +148,7 @@ def objects_read(storage: Storage) -> Counter[str]:
     """Return how many objects of each kind the next master reads."""
     counting = _Counting(storage)
     machine = Machine(Limits(), Random(1))
-    journal = Journal(cast("Storage", counting), _STATE, "next", SYSTEM)
+    journal = Journal(cast("Storage", counting), STATE, "next", SYSTEM)
     for read in journal.take_over():
         journal.feed(read, machine)
     return counting.reads
@@ -160,8 +157,8 @@ def objects_read(storage: Storage) -> Counter[str]:
 def store_as_files(storage: Storage, folder: Path) -> None:
     """Write all objects of a state as files."""
     shutil.rmtree(folder, ignore_errors=True)
-    for info in storage.list(f"{_STATE}/"):
-        path = folder / info.uri.removeprefix(f"{_STATE}/")
+    for info in storage.list(f"{STATE}/"):
+        path = folder / info.uri.removeprefix(f"{STATE}/")
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(storage.read(info.uri))
 
@@ -184,13 +181,12 @@ def start(folder: Path) -> Start:
             if not ready.readline():
                 raise RuntimeError(f"The master did not start on {folder}.")
         seconds = time.perf_counter() - began
-        status = Path(f"/proc/{process.pid}/status").read_text()
-        (peak,) = (line.split()[1] for line in status.splitlines() if line.startswith("VmHWM"))
+        peak_bytes = measure.peak_bytes_of(process.pid)
     finally:
         os.kill(process.pid, signal.SIGKILL)  # `Popen` would wait for one that has ended
         _, _, usage = os.wait4(process.pid, 0)
         process.returncode = -signal.SIGKILL
-    return Start(seconds, usage.ru_utime + usage.ru_stime, int(peak) * 1024)
+    return Start(seconds, usage.ru_utime + usage.ru_stime, peak_bytes)
 
 
 def start_after_crash(bench: Bench) -> list[Row]:
@@ -209,20 +205,14 @@ def start_after_crash(bench: Bench) -> list[Row]:
 
 
 def start_on_journal(bench: Bench) -> list[Row]:
-    """Start a master after 100,000 entries of the journal: as it leaves them, and all of them."""
-    tasks = 100 * bench.sizes.tasks
-    wins = WINS_AN_ENTRY // 10
-    rows = []
-    for compacted, label in ((True, ""), (False, ", no snapshot")):
-        storage = history(tasks, wins=wins, compacted=compacted)
-        best = _quickest(bench, storage)
-        reads = objects_read(storage).total()
-        name = f"start after {tasks // wins:,} entries{label}"
-        detail = f"{best.cpu_seconds:.2f} CPU s, {best.peak_bytes / MIB:.0f} MiB, {reads:,} objects"
-        # A master makes a snapshot at 1,000 entries, so the other state is of a store that failed.
-        target = Target(5.0, 1.0, False) if compacted else NO_TARGET
-        rows.append(Row(name, best.seconds, "s", target, detail))
-    return rows
+    """Start a master on what one has left that had written 100,000 entries of its journal."""
+    tasks, wins = 100 * bench.sizes.tasks, WINS_AN_ENTRY // 10
+    storage = history(tasks, wins)
+    best = _quickest(bench, storage)
+    reads = objects_read(storage).total()
+    detail = f"{best.cpu_seconds:.2f} CPU s, {best.peak_bytes / MIB:.0f} MiB, {reads:,} objects"
+    name = f"start after {tasks // wins:,} entries"
+    return [Row(name, best.seconds, "s", Target(5.0, 1.0, False), detail)]
 
 
 def _quickest(bench: Bench, storage: Storage) -> Start:
