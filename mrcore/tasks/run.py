@@ -44,7 +44,8 @@ from mrcore.tasks.stage import StageTask
 from mrcore.util.clock import SYSTEM, Clock
 from mrcore.util.texts import lines, one_line, printable
 
-_GC_THRESHOLDS: Final = (100_000, 20, 20)
+GC_THRESHOLDS: Final = (100_000, 20, 20)
+"""Thresholds of the garbage collector while a task runs."""
 _MAX_MESSAGE: Final = 8_000
 _DEEP: Final = "a key or value is nested too deeply to be handled: emit flatter data"
 
@@ -74,7 +75,7 @@ def run_task(
     thresholds = gc.get_threshold()
     # A task makes millions of small objects, hardly any of them in cycles: they are scanned less
     # often, but still are, since the user's code may well make cycles.
-    gc.set_threshold(*_GC_THRESHOLDS)
+    gc.set_threshold(*GC_THRESHOLDS)
     # A slot is one core; and threads would have allocators of their own, which keep memory.
     pa.set_cpu_count(1)
     usual = pa.default_memory_pool()
@@ -125,7 +126,7 @@ def run_task(
 
 def _remove(folder: Path) -> None:
     """Remove the folder of an attempt, which hardly any small one has made."""
-    if os.path.lexists(folder):
+    if os.access(folder, os.F_OK):  # a look that raises would take ten times as long
         shutil.rmtree(folder, ignore_errors=True)
 
 

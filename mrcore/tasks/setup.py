@@ -33,14 +33,18 @@ class Setup:
         changes it for itself.
         """
         self._context.begin_task(task, on_status)
-        if self._folder is not None:
+        # To ask is cheaper than to change, and hardly any task changes it.
+        here = _current_folder()
+        if self._folder is not None and here != self._folder:
             with contextlib.suppress(OSError):
                 os.chdir(self._folder)
+            here = _current_folder()
         if not self.done:
             self._call()
             self.done = True
-        with contextlib.suppress(OSError):
-            self._folder = os.getcwd()  # noqa: PTH109 - None where somebody has removed it
+            here = _current_folder()
+        if here is not None:
+            self._folder = here
         return self._context
 
     def _call(self) -> None:
@@ -51,3 +55,11 @@ class Setup:
                 self._function(self._context)
         except USER_EXCEPTIONS as error:
             raise UserCodeError.raised("setup", error) from error
+
+
+def _current_folder() -> str | None:
+    """Return the current folder; None where somebody has removed it."""
+    try:
+        return os.getcwd()  # noqa: PTH109 - a text is compared for each task
+    except OSError:
+        return None

@@ -214,13 +214,15 @@ class StageTask:
         guard = self._guard
         notes = guard.careful or guard.marks or any(map(is_pair, guard.orders()))
         emitters = self._emitters(output, self._maps, guard if notes else None)
-        rows = MergedRows(runs, self._budget, self._scratch / "merge", self._progress)
+        rows = MergedRows(runs, self._budget, self._scratch, self._progress)
         try:
             if self._reduce is None:
                 for chunk in rows.chunks():
                     pass_on_columns(chunk.columns, emitters[0])
             else:
-                self._reduce_keys(self._reduce, rows, emitters[0])
+                if runs.slices:  # without any there are no keys
+                    self._reduce_keys(self._reduce, rows, emitters[0])
+                self._finish_reduce(self._reduce, emitters[0])
             self._finish_maps(self._maps, emitters[1:])
             result = output.close()
         finally:
@@ -241,6 +243,9 @@ class StageTask:
         last = self._maps[-1].named("map") if self._maps else name
         with named_in_key_errors(last):
             Reducer(keys.guarded(reduce), then, name).run(GroupStream(rows.chunks()))
+
+    def _finish_reduce(self, step: _Step, then: Emitter) -> None:
+        """Call the reduce_finish of a step."""
         function, name = step.functions.get("reduce_finish"), step.named("reduce_finish")
         finish(function, name, self._context, then)
 

@@ -52,7 +52,7 @@ _NO_NAMELESS_FILES: Final = frozenset({errno.EOPNOTSUPP, errno.EISDIR, errno.EIN
 _HAS_PROC: Final = os.path.isdir("/proc/self/fd")
 
 
-class _LocalWriter(Unfinished[BinaryIO]):
+class _LocalWriter(Unfinished[int]):
     """Content on its way to a name; see `mrcore.storage.base.Writer`."""
 
     def __init__(self, path: str, expect: str | None, durable: bool, private: bool) -> None:
@@ -61,6 +61,8 @@ class _LocalWriter(Unfinished[BinaryIO]):
         self._durable = durable
         self._mode = 0o600 if private else 0o666
         self._temp: str | None = None
+        self._file: BinaryIO | None = None
+        """Buffer of the open file, from the first write on: an empty object needs none."""
         self._crc = 0
         with os_errors(path):
             if durable:
@@ -68,7 +70,7 @@ class _LocalWriter(Unfinished[BinaryIO]):
             fd = _open_nameless(os.path.dirname(path), self._mode)
             if fd is None:
                 fd = in_folder(path, self._open_named)
-        super().__init__(os.fdopen(fd, "wb", buffering=_WRITE_BUFFER_BYTES))
+        super().__init__(fd)
 
     def _open_named(self, folder: LockedFolder) -> int:
         temp = folder.temp_path()
@@ -77,16 +79,18 @@ class _LocalWriter(Unfinished[BinaryIO]):
         return fd
 
     def write(self, data: bytes | bytearray | memoryview, /) -> int:
-        file = self.content
+        fd = self.content
         self._crc = extend_crc32c(self._crc, data)
         with os_errors(self._path):
-            return file.write(data)
+            if self._file is None:
+                self._file = os.fdopen(fd, "wb", buffering=_WRITE_BUFFER_BYTES)
+            return self._file.write(data)
 
     def commit(self) -> ObjectInfo:
-        file = self.content
+        fd = self.content
         with os_errors(self._path):
-            file.flush()
-            fd = file.fileno()
+            if self._file is not None:
+                self._file.flush()
             # The kernel's stamps are ticks of some ms; two versions must never look alike.
             stamp = int(SYSTEM.wall() * 1e6) * 1000 + int.from_bytes(os.urandom(2)) % 1000
             os.utime(fd, ns=(stamp, stamp))
@@ -125,15 +129,18 @@ class _LocalWriter(Unfinished[BinaryIO]):
         check_expected(self._path, self._expect, look(self._path))
         replace = self._expect != ABSENT
         if self._temp is None:
-            fd = self.content.fileno()
+            fd = self.content
             folder.put(lambda name: _link_open(fd, name), self._path, replace=replace)
         else:
             folder.move(self._temp, self._path, replace=replace)
             self._temp = None
 
-    def let_go(self, content: BinaryIO) -> None:
+    def let_go(self, content: int) -> None:
         with suppress(OSError):  # a full disk refuses what is still buffered: nobody wants it
-            content.close()
+            if self._file is None:
+                os.close(content)
+            else:
+                self._file.close()
         if self._temp is not None:
             with suppress(OSError):
                 os.unlink(self._temp)

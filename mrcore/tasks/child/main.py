@@ -23,6 +23,7 @@ import gc
 import logging
 import mmap
 import os
+import resource
 import shutil
 import socket
 import sys
@@ -70,6 +71,8 @@ JOBS: Final = "jobs"
 MAX_ORDER_BYTES: Final = 64 << 10
 MAX_JOBS: Final = 64
 """Sessions whose files a process keeps in memory: a client opens one after the other."""
+_TICK_NS: Final = 10**9
+"""More than any two changes of a folder with the same stamp lie apart."""
 _libc: Final = ctypes.CDLL(None)
 
 
@@ -139,6 +142,10 @@ class Child:
         self._jobs: OrderedDict[str, JobFile] = OrderedDict()
         self._settled_bytes = 0
         """Resident memory when all that can be given back was."""
+        self._changed_ns = 0
+        """Latest change of the folder for temporary files, as its file system has it."""
+        self._empty_since_ns: int | None = None
+        """Such a time, if the folder was seen to be empty well after it."""
         self._stages = Stages(folder / PLUGINS, work)
         self._calls = Calls(ShippedModules(folder / PLUGINS))
 
@@ -228,19 +235,40 @@ class Child:
 
     def _clean_up(self, memory_bytes: int) -> None:
         """Remove what the attempt has left in its folder, and give back much unused memory."""
-        resident = resident_bytes()
-        if resident > max(memory_bytes / 2, 1.2 * self._settled_bytes):
+        allowed = max(memory_bytes / 2, 1.2 * self._settled_bytes)
+        # The peak is cheaper to ask for, and most processes never reach so much.
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+        if peak > allowed and resident_bytes() > allowed:
             gc.collect()
             sys.modules["pyarrow"].default_memory_pool().release_unused()
             _libc.malloc_trim(0)
             self._settled_bytes = resident_bytes()
         # User code may have removed the folder, or made there what cannot be removed.
-        with contextlib.suppress(OSError), os.scandir(self._work) as entries:
+        with contextlib.suppress(OSError):
+            if not self._is_known_as_empty():
+                self._empty_folder()
+
+    def _is_known_as_empty(self) -> bool:
+        """Return whether the folder is as it was when it was last seen to be empty.
+
+        The time of its last change tells, if the look came long after it: stamps are ticks.
+        """
+        self._changed_ns = self._work.stat().st_mtime_ns
+        return self._changed_ns == self._empty_since_ns
+
+    def _empty_folder(self) -> None:
+        """Remove what lies in the folder."""
+        seen_ns = int(SYSTEM.wall() * 1e9)
+        is_empty = True
+        with os.scandir(self._work) as entries:
             for entry in entries:
+                is_empty = False
                 if entry.is_dir(follow_symlinks=False):
                     shutil.rmtree(entry.path, ignore_errors=True)
                 else:
                     Path(entry.path).unlink(missing_ok=True)
+        settled = is_empty and self._changed_ns < seen_ns - _TICK_NS
+        self._empty_since_ns = self._changed_ns if settled else None
 
 
 def resident_bytes() -> int:

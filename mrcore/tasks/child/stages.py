@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from mrcore.storage.registry import storage_for
 from mrcore.tasks.child.protocol import JobFile
 from mrcore.tasks.fingerprints import fingerprint
 from mrcore.tasks.progress import ProgressSink
-from mrcore.tasks.run import run_task
+from mrcore.tasks.run import GC_THRESHOLDS, run_task
 from mrcore.tasks.setup import Setup
 
 
@@ -33,6 +34,8 @@ class Stages:
         functions = self._load(job_id, job)
         if isinstance(functions, TaskFailure):
             return functions
+        # Between tasks, too: each change to lower ones makes the next object start a collection.
+        gc.set_threshold(*GC_THRESHOLDS)
         setup = self._setups.get(job_id)
         if setup is None:
             setup = self._setups[job_id] = Setup(functions, spec.job.params)
