@@ -124,14 +124,11 @@ class Shell:
         Raises UnavailableError when a later request of the worker made this one void, or when the
         master ends.
         """
-        future = self._parked.add(event, self.machine.cluster.workers.get(event.worker_id))
+        worker = self.machine.cluster.workers.get(event.worker_id)
+        future = self._parked.add(event, worker, self._clock.monotonic())
         try:
             await self._inbox.put((event, None))
-            async with asyncio.timeout(PARK_SECONDS_MAX):
-                return await future
-        except TimeoutError:
-            # The machine ignores requests from the past; their senders have mostly gone.
-            raise UnavailableError("This request was overtaken by a later one.") from None
+            return await future
         finally:
             self._parked.remove(event, future)
 
@@ -312,6 +309,9 @@ class Shell:
                 async with asyncio.timeout(FENCE_SECONDS):
                     await self._doubted.wait()
             self._doubted.clear()
+            # The machine ignores requests from the past; their senders have mostly gone.
+            before = self._clock.monotonic() - PARK_SECONDS_MAX
+            self._parked.refuse_before(before, "This request was overtaken by a later one.")
             if await self.leads():
                 self.compact()
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from mrcore.errors import UnavailableError
 from mrcore.master.core.commands import Command, Reply, Superseded
@@ -15,16 +15,24 @@ if TYPE_CHECKING:
 Answer: TypeAlias = Reply | Superseded
 
 
+class _Request(NamedTuple):
+    """A request that waits."""
+
+    event: Synced
+    future: asyncio.Future[Answer]
+    came_at: float
+
+
 class ParkedRequests:
     """Futures of the calls that wait, by worker and session. Owned by one event loop."""
 
     def __init__(self) -> None:
-        self._requests: dict[tuple[str, int], tuple[Synced, asyncio.Future[Answer]]] = {}
+        self._requests: dict[tuple[str, int], _Request] = {}
 
     def __len__(self) -> int:
         return len(self._requests)
 
-    def add(self, event: Synced, worker: Worker | None) -> asyncio.Future[Answer]:
+    def add(self, event: Synced, worker: Worker | None, now: float) -> asyncio.Future[Answer]:
         """Enter a request and return the future of its answer; it replaces an earlier one.
 
         `worker` is the machine's record of the sender. Raises UnavailableError for a request that
@@ -39,18 +47,18 @@ class ParkedRequests:
             self._refuse(former, "A new process has this worker's id.")
         if event.sequence <= newest:
             raise UnavailableError("A later request of this worker has been heard.")
-        if earlier is not None and event.sequence <= earlier[0].sequence:
+        if earlier is not None and event.sequence <= earlier.event.sequence:
             raise UnavailableError("A later request of this worker is being answered.")
         self._refuse(earlier, "This worker has sent a later request.")
         future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
-        self._requests[key] = (event, future)
+        self._requests[key] = _Request(event, future, now)
         return future
 
     def remove(self, event: Synced, future: asyncio.Future[Answer]) -> None:
         """Forget a request whose caller has gone, unless a later one has replaced it."""
         key = (event.worker_id, event.session)
         newest = self._requests.get(key)
-        if newest is not None and newest[1] is future:
+        if newest is not None and newest.future is future:
             del self._requests[key]
 
     def is_wanted(self, command: Command) -> bool:
@@ -66,7 +74,13 @@ class ParkedRequests:
     def refuse_epoch(self, epoch: int, problem: str) -> None:
         """Answer the requests that name this epoch with UNAVAILABLE."""
         for request in self._requests.values():
-            if request[0].epoch == epoch:
+            if request.event.epoch == epoch:
+                self._refuse(request, problem)
+
+    def refuse_before(self, came_at: float, problem: str) -> None:
+        """Answer the requests that came before some time with UNAVAILABLE."""
+        for request in self._requests.values():
+            if request.came_at < came_at:
                 self._refuse(request, problem)
 
     def refuse_all(self, problem: str) -> None:
@@ -77,11 +91,11 @@ class ParkedRequests:
     def _asked(self, answer: Answer) -> asyncio.Future[Answer] | None:
         """Return the future of the request that this is the answer to."""
         request = self._requests.get((answer.worker_id, answer.session))
-        if request is None or request[0].sequence != answer.sequence:
+        if request is None or request.event.sequence != answer.sequence:
             return None
-        return request[1]
+        return request.future
 
     @staticmethod
-    def _refuse(request: tuple[Synced, asyncio.Future[Answer]] | None, problem: str) -> None:
-        if request is not None and not request[1].done():
-            request[1].set_exception(UnavailableError(problem))
+    def _refuse(request: _Request | None, problem: str) -> None:
+        if request is not None and not request.future.done():
+            request.future.set_exception(UnavailableError(problem))

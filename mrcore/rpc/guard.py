@@ -20,6 +20,8 @@ from mrcore.rpc.tokens import TokenTable
 _UNREADABLE: Final = "the bytes of the request are not a message of this call"
 _TOO_MANY: Final = "the master answers as many calls as it can: try again later"
 _STRANGE: Final = "this call does not have a token of the cluster that is valid"
+HANDLERS_MAX: Final = 1_024
+"""Guarded handlers that are kept: more than callers with different tokens have methods."""
 MAX_CALLS: Final = 20_000
 """Calls with a token at once, parked ones included; more are answered RESOURCE_EXHAUSTED."""
 
@@ -44,6 +46,8 @@ class Guard(grpc.aio.ServerInterceptor):
         self._refuse: grpc.RpcMethodHandler[Any, Any] = grpc.stream_stream_rpc_method_handler(
             self._name_leader
         )
+        self._handlers: dict[tuple[str, bytes], tuple[Any, Any]] = {}
+        """Handlers of a method, without and with a guard, by the method and the caller's header."""
         self._calls = 0
         self.leader: str | None = None
         """While this server stands by: the address of the leader, empty where it is unknown."""
@@ -75,10 +79,20 @@ class Guard(grpc.aio.ServerInterceptor):
         if not held & allowed:
             return _forbidding(method, held)
 
+        handler = self._find(handler_call_details)
+        call = (method, given)
+        known = self._handlers.get(call)
+        if known is not None and known[0] is handler:
+            return known[1]
+
         def admits() -> bool:
             return bool(self._tokens.roles_of(given) & allowed)
 
-        return self._guarded(self._find(handler_call_details), admits, parks=allowed == WORKERS)
+        guarded = self._guarded(handler, admits, parks=allowed == WORKERS)
+        if len(self._handlers) >= HANDLERS_MAX:
+            self._handlers.clear()
+        self._handlers[call] = (handler, guarded)
+        return guarded
 
     def _for_stranger(self, method: str) -> Any:
         """Return the handler of a call without a valid token."""
@@ -111,24 +125,31 @@ class Guard(grpc.aio.ServerInterceptor):
                 return _Unreadable
 
         async def answer(request: Any, context: _Context) -> Any:
-            async with self._counted(request, context):
+            await self._begin(request, context)
+            try:
                 message = await handler.unary_unary(request, context)
                 if parks:
                     await _check(admits, context)
                 return message
+            finally:
+                self._calls -= 1
 
         async def answers(request: Any, context: _Context) -> Any:
-            async with (
-                self._counted(request, context),
-                contextlib.aclosing(handler.unary_stream(request, context)) as messages,
-            ):
-                async for message in messages:
-                    await _check(admits, context)
-                    yield message
+            await self._begin(request, context)
+            try:
+                async with contextlib.aclosing(handler.unary_stream(request, context)) as messages:
+                    async for message in messages:
+                        await _check(admits, context)
+                        yield message
+            finally:
+                self._calls -= 1
 
         async def takes(requests: Any, context: _Context) -> Any:
-            async with self._counted(None, context):
+            await self._begin(None, context)
+            try:
                 return await handler.stream_unary(_readable(requests), context)
+            finally:
+                self._calls -= 1
 
         write = handler.response_serializer
         if handler.request_streaming:
@@ -137,9 +158,8 @@ class Guard(grpc.aio.ServerInterceptor):
             return grpc.unary_stream_rpc_method_handler(answers, read, write)
         return grpc.unary_unary_rpc_method_handler(answer, read, write)
 
-    @contextlib.asynccontextmanager
-    async def _counted(self, request: Any, context: _Context) -> AsyncIterator[None]:
-        """Refuse a request that is not a message, or one too many."""
+    async def _begin(self, request: Any, context: _Context) -> None:
+        """Count a call; refuse a request that is not a message, or one too many."""
         if request is _Unreadable:
             await context.abort(grpc.StatusCode.INVALID_ARGUMENT, _UNREADABLE)
         if self._calls >= MAX_CALLS:
@@ -147,10 +167,6 @@ class Guard(grpc.aio.ServerInterceptor):
         if self.masters:
             context.set_trailing_metadata(((MASTERS_KEY, self.masters),))
         self._calls += 1
-        try:
-            yield
-        finally:
-            self._calls -= 1
 
 
 class _Unreadable:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable, Sequence
+from functools import partial
 from typing import Any, Final
 
 import grpc.aio  # noqa: TID251 - the border to gRPC
@@ -20,13 +21,51 @@ OPTIONS: Final = (("grpc.server_max_unrequested_time_in_server", UNKNOWN_SECONDS
 
 
 class _Server(cygrpc.AioServer):  # type: ignore[misc] # it has no types
-    """The server below gRPC's own, which does not ask for calls of methods that are unknown."""
+    """The server below gRPC's own, which does not ask for calls of methods that are unknown.
+
+    gRPC's loop waits for the next call of any method, and so looks at all methods for each call.
+    Here each method has a callback of its own, and that loop waits for the server's end.
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, interceptors: tuple[Any, ...], *rest: Any):
+        super().__init__(loop, None, (), interceptors, *rest)
+        self._own_interceptors = interceptors
+        self._resolver = cygrpc._MethodResolver([], {})  # noqa: SLF001 - it has no other seam
+        self._ended: asyncio.Future[Any] | None = None
+        """Future that gRPC's loop waits for: it fails as the requests of calls do at the end."""
+        self._running: set[asyncio.Task[Any]] = set()
+        """Calls that are being answered: the event loop itself keeps no task alive."""
 
     def _make_request_call_future(self, method_bytes: bytes | None) -> asyncio.Future[Any]:
-        if method_bytes is None:
-            return asyncio.get_running_loop().create_future()  # cancelled with the server
-        future: asyncio.Future[Any] = super()._make_request_call_future(method_bytes)
-        return future
+        if self._ended is None or self._ended.done():
+            self._ended = asyncio.get_running_loop().create_future()
+        if method_bytes is not None:
+            self._listen(method_bytes)
+        return self._ended
+
+    def _listen(self, method: bytes) -> None:
+        """Ask for the next call of a method."""
+        request: asyncio.Future[Any] = super()._make_request_call_future(method)
+        request.add_done_callback(partial(self._take, method))
+
+    def _take(self, method: bytes, request: asyncio.Future[Any]) -> None:
+        """Have a call answered that has come, and ask for the next one."""
+        if request.cancelled():
+            return
+        error = request.exception()
+        if error is not None:
+            if self._ended is not None and not self._ended.done():
+                self._ended.set_exception(error)
+            return
+        state, loop, name = request.result(), asyncio.get_running_loop(), method.decode()
+        # The arguments are those of gRPC's own loop, whose limit on calls is not used.
+        answer = cygrpc._handle_rpc(  # noqa: SLF001
+            name, self._resolver, self._own_interceptors, state, loop, False
+        )
+        task = loop.create_task(cygrpc._schedule_rpc_coro(answer, state, loop, name))  # noqa: SLF001
+        self._running.add(task)
+        task.add_done_callback(self._running.discard)
+        self._listen(method)
 
 
 def make_server(
@@ -36,9 +75,7 @@ def make_server(
 ) -> grpc.aio.Server:
     """Return a server of some methods, whose handlers the first interceptor finds."""
     server = grpc.aio.server(interceptors=interceptors, options=options)
-    inner = _Server(
-        cygrpc.get_working_loop(), None, (), tuple(interceptors), (*options, *OPTIONS), None
-    )
+    inner = _Server(cygrpc.get_working_loop(), tuple(interceptors), (*options, *OPTIONS), None)
     inner.add_registered_method_handlers(dict.fromkeys(methods))
     server._server = inner  # type: ignore[attr-defined] # noqa: SLF001 - it has no other seam
     return server

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import math
 import secrets
 from collections.abc import Callable, Iterable, Iterator
 from typing import Final
@@ -27,6 +28,8 @@ ISSUED_MAX: Final = 256
 """Tokens that are given by name and valid at once."""
 TOKEN_BYTES_MAX: Final = 512
 """Longest token that is looked at."""
+KNOWN_MAX: Final = 1_024
+"""Headers whose roles a table remembers: more than it has tokens."""
 _SCHEME: Final = b"Bearer "
 _ID_LENGTH: Final = 12
 
@@ -105,12 +108,22 @@ def _ending(one: Accepted, wall_seconds: float) -> Accepted:
     return msgspec.structs.replace(one, expires_at=wall_seconds)
 
 
+class _Known(msgspec.Struct, frozen=True):
+    """Roles of a header that was checked, while its tokens are valid."""
+
+    roles: frozenset[Role]
+    until: float
+    """Wall-clock time at which the first of its tokens ends."""
+
+
 class TokenTable:
     """The tokens that a server accepts. It is replaced as a whole, from any thread."""
 
     def __init__(self, accepted: Iterable[Accepted] = (), clock: Clock = SYSTEM) -> None:
         self._clock = clock
         self._accepted: tuple[tuple[bytes, Accepted], ...] = ()
+        self._known: dict[bytes, _Known] = {}
+        """Valid headers that came before: a worker sends the same one with each call."""
         self.on_unknown: Callable[[], None] = lambda: None
         """Called for each token that is not known: it may be new in the state."""
         self.replace(accepted)
@@ -126,20 +139,34 @@ class TokenTable:
     def replace(self, accepted: Iterable[Accepted]) -> None:
         """Accept these tokens from now on, and no others."""
         self._accepted = tuple((bytes.fromhex(one.sha256), one) for one in accepted)
+        # A check that is under way in another thread remembers its result in the former dict.
+        self._known = {}
 
     def roles_of(self, authorization: bytes) -> frozenset[Role]:
         """Return the roles of the header of a call; none where its token is not valid.
 
         Hashes of equal length are compared, and always all of them, so the time that this takes
-        says nothing of any token.
+        says nothing of any token. A header that was valid is found by Python's keyed hash of all of
+        it, whose time says nothing either.
         """
+        remembered = self._known
+        known = remembered.get(authorization)
+        now = self._clock.wall()
+        if known is not None and now < known.until:
+            return known.roles
         token = authorization.removeprefix(_SCHEME)
         if len(token) == len(authorization) or len(token) > TOKEN_BYTES_MAX:
             return frozenset()
         given = hashlib.sha256(token).digest()
-        now = self._clock.wall()
-        roles = set()
-        for digest, one in self._accepted:
-            if hmac.compare_digest(given, digest) and one.is_valid(now):
-                roles.add(one.role)
-        return frozenset(roles)
+        found = [
+            one
+            for digest, one in self._accepted
+            if hmac.compare_digest(given, digest) and one.is_valid(now)
+        ]
+        roles = frozenset(one.role for one in found)
+        if roles:
+            if len(remembered) >= KNOWN_MAX:
+                remembered.clear()
+            ends = [one.expires_at for one in found if one.expires_at != NEVER]
+            remembered[authorization] = _Known(roles, min(ends, default=math.inf))
+        return roles

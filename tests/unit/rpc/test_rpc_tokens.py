@@ -73,6 +73,31 @@ def test_all_tokens_are_compared_in_constant_time_whichever_fits(
         assert compared == [(32, 32)] * 5
 
 
+def test_a_token_that_was_accepted_before_is_not_compared_again_until_tokens_change(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    one, other = Accepted(hash_of("1"), Role.USER), Accepted(hash_of("2"), Role.WORKER)
+    table = TokenTable([one, other])
+    assert table.roles_of(header("1")) == {Role.USER}
+    with monkeypatch.context() as patch:
+        patch.setattr("mrcore.rpc.tokens.hmac.compare_digest", None)
+        assert table.roles_of(header("1")) == {Role.USER}
+    table.replace([other])
+    assert table.roles_of(header("1")) == set()
+    table.replace([one, other])
+    assert table.roles_of(header("1")) == {Role.USER}
+
+
+def test_more_headers_than_a_table_remembers_are_accepted_all_the_same(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("mrcore.rpc.tokens.KNOWN_MAX", 2)
+    table = TokenTable(Accepted(hash_of(str(n)), Role.USER) for n in range(5))
+    for n in (*range(5), *range(5)):
+        assert table.roles_of(header(str(n))) == {Role.USER}
+    assert len(table._known) <= 2
+
+
 def test_a_replaced_token_ends_after_the_grace_and_never_later_than_before() -> None:
     first = RoleToken(role=Role.USER, token="1", created_at=0.0)
     second = first.rotated("2", 100.0, 10.0)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from mrcore.errors import UsageError
 from mrcore.master.core.events import Synced, WorkerAbout
-from mrcore.master.shell.convert import synced_from_proto
+from mrcore.master.shell.convert import MAX_WORKER_ID, _about, synced_from_proto
 from mrcore.model.attempts import AttemptState, HeldAttempt
 from mrcore.model.job import JobSpec, JobState, TaskState
 from mrcore.model.snapshots import (
@@ -101,6 +101,23 @@ def request_of(event: Synced) -> pb.SynchronizeRequest:
 def test_what_a_worker_says_arrives_unchanged(event: Synced) -> None:
     sent = request_of(event).SerializeToString()
     assert synced_from_proto(pb.SynchronizeRequest.FromString(sent), NONCE) == event
+
+
+def test_details_of_a_worker_are_read_anew_when_they_change() -> None:
+    request = a_request()
+    for cpus, python, labels in ((1.0, "3.11", ["a"]), (1.0, "3.12", ["a"]), (2.0, "3.12", ["b"])):
+        request.cpus, request.versions.python = cpus, python
+        request.labels[:] = labels
+        for _ in range(2):
+            about = synced_from_proto(request, NONCE).about
+            assert (about.cpus, about.python, about.labels) == (cpus, python, tuple(labels))
+
+
+def test_a_long_name_of_a_host_is_cut_and_kept_by_nobody() -> None:
+    request, kept = a_request(), _about.cache_info().currsize
+    request.host = "h" * 10_000
+    assert len(synced_from_proto(request, NONCE).about.host) <= MAX_WORKER_ID
+    assert _about.cache_info().currsize == kept
 
 
 def a_request() -> pb.SynchronizeRequest:

@@ -131,6 +131,22 @@ def test_a_parked_request_whose_caller_hung_up_is_forgotten() -> None:
     run(act)
 
 
+def test_a_request_that_the_machine_has_ignored_is_refused_after_a_while() -> None:
+    async def act(shell: Shell, idle: Idle) -> None:
+        async with asyncio.TaskGroup() as group:
+            parked = group.create_task(refusal(shell, synced(1, park=True)))
+            await turns()
+            shell._doubted.set()  # a look at once, and not after ten seconds
+            await turns()
+            assert not parked.done()
+            with patch("mrcore.master.shell.loop.PARK_SECONDS_MAX", -1.0):
+                shell._doubted.set()
+                assert "overtaken" in await parked
+        assert not shell._parked
+
+    run(act)
+
+
 def test_a_lower_session_is_told_what_to_exceed() -> None:
     async def act(shell: Shell, idle: Idle) -> None:
         await shell.synchronize(synced(1, session=8))
