@@ -12,6 +12,7 @@ import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from random import Random
 from typing import Final
 
 import grpc.aio
@@ -41,6 +42,7 @@ class Fleet:
     credentials: Credentials
     nonce: str
     task_seconds: float
+    """Mean time of a task; each takes from half of it to one and a half."""
     results: int = 0
     """Results that were reported."""
     latencies: list[float] = field(default_factory=list)
@@ -90,6 +92,7 @@ class _Worker:
         self._partitions: dict[bytes, int] = {}
         self._jobs: set[str] = set()
         self._versions = versions_to_proto(versions())
+        self._rng = Random(number)
 
     async def run(self, joined: asyncio.Barrier) -> None:
         """Hold what the master wants and report each result, until cancelled."""
@@ -178,7 +181,8 @@ class _Worker:
                 return
             if held.state == _Held.STATE_UNSTARTED:
                 if self._fleet.task_seconds:
-                    await asyncio.sleep(self._fleet.task_seconds)
+                    # Tasks of one length would keep step with each other, and end all at once.
+                    await asyncio.sleep(self._fleet.task_seconds * self._rng.uniform(0.5, 1.5))
                 held.state = _Held.STATE_FINISHED
                 held.output.section_bytes.extend([0] * self._partitions.pop(name))
                 held.elapsed_seconds = held.output.elapsed_seconds = self._fleet.task_seconds

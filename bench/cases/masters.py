@@ -24,7 +24,7 @@ from mrcore.rpc.roles import Role
 
 START_SECONDS: Final = 20.0
 TASK_SECONDS: Final = 1.0
-"""Time of a task where the answers are timed."""
+"""Mean time of a task where the answers are timed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +57,7 @@ def measured(bench: Bench) -> Costs:
 
 
 def answers(bench: Bench) -> list[Row]:
-    """Measure how long calls with a result take while each worker has a task of one second."""
+    """Measure how long calls with a result take while each worker has tasks of about one second."""
     sizes = bench.sizes
     with _master(bench.home) as (process, state):
         seen, _ = _work(bench, process, state, TASK_SECONDS)
