@@ -236,7 +236,7 @@ class Child:
     def _clean_up(self, memory_bytes: int) -> None:
         """Remove what the attempt has left in its folder, and give back much unused memory."""
         allowed = max(memory_bytes / 2, 1.2 * self._settled_bytes)
-        # The peak is cheaper to ask for, and most processes never reach so much.
+        # The peak is cheaper to ask for, and in most processes it stays below.
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
         if peak > allowed and resident_bytes() > allowed:
             gc.collect()
