@@ -21,7 +21,6 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from itertools import chain
 from types import NoneType
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -265,13 +264,17 @@ def not_text_row(rows: Sequence[Row]) -> DataError:
 
 
 def _text_rows(keys: Sequence[object], values: Sequence[object]) -> str:
-    # One formatting of all rows costs half of what one a row does.
-    if NoneType not in set(map(type, values)):
-        return "%s\t%s\n" * len(keys) % tuple(chain.from_iterable(zip(keys, values, strict=True)))
-    return "".join(
-        f"{key!s}\n" if value is None else f"{key!s}\t{value!s}\n"
-        for key, value in zip(keys, values, strict=True)
-    )
+    kinds = set(map(type, values))
+    if NoneType in kinds:
+        return "".join(
+            f"{key!s}\n" if value is None else f"{key!s}\t{value!s}\n"
+            for key, value in zip(keys, values, strict=True)
+        )
+    # One join of all cells: a third less time than to format them, and a half less than row by row.
+    cells: list[Any] = ["", "\t", "", "\n"] * len(keys)
+    cells[0::4] = keys if set(map(type, keys)) == {str} else map(str, keys)
+    cells[2::4] = map(int.__repr__, values) if kinds == {int} else map(str, values)
+    return "".join(cells)
 
 
 def _check_lines(keys: Sequence[object], values: Sequence[object]) -> None:

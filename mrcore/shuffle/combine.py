@@ -13,7 +13,7 @@ from mrcore.plugin.aggregates import sum as sum_
 from mrcore.plugin.running import running
 from mrcore.shuffle.arrow import Array, pa
 from mrcore.shuffle.columns import Columns
-from mrcore.shuffle.groups import Groups, GroupStream, Values
+from mrcore.shuffle.groups import Groups, GroupStream, Values, values_of_groups
 from mrcore.shuffle.keys import key_column, keys_to_python, shown
 from mrcore.shuffle.merge import SortedChunk
 from mrcore.shuffle.user_code import (
@@ -134,8 +134,7 @@ class Combiner:
             return
         keys = keys_to_python(columns.key_kind, columns.keys.take(pa.array(groups.starts)))
         values = to_python(columns.value_kind, columns.values)
-        slices = map(slice, groups.starts.tolist(), groups.ends.tolist())
-        left = self.fold_many(keys, map(values.__getitem__, slices))
+        left = self.fold_many(keys, values_of_groups(values, groups.starts, groups.ends))
         out_keys = [key for key, some in zip(keys, left, strict=True) for _ in some]
         if out_keys:
             yield self._columns(out_keys, list(chain.from_iterable(left)))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import chain
@@ -60,6 +60,23 @@ class Values(Iterator[Any]):
 
 def _iterates(held: object) -> bool:
     return hasattr(type(held), "__next__")
+
+
+def values_of_groups(
+    values: list[Any], starts: np.ndarray, ends: np.ndarray
+) -> Iterable[Sequence[Any]]:
+    """Return the values [starts[i], ends[i]) of each group, at least one.
+
+    Tuples of one value are made in a fifth of the time of slices, and most groups may be that.
+    """
+    several = np.flatnonzero(ends - starts > 1)
+    if 2 * len(several) > len(starts):
+        return map(values.__getitem__, map(slice, starts.tolist(), ends.tolist()))
+    found: list[Sequence[Any]] = list(zip(map(values.__getitem__, starts.tolist())))
+    borders = zip(several.tolist(), starts[several].tolist(), ends[several].tolist(), strict=True)
+    for place, start, end in borders:
+        found[place] = values[start:end]
+    return found
 
 
 class LongGroup:

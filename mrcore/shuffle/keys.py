@@ -207,10 +207,12 @@ def keys_to_python(kind: KeyKind, column: Array) -> list[Any]:
     """Return the keys of a column as Python objects."""
     if kind is KeyKind.ENCODED:
         return list(map(decode, column.to_pylist()))
+    values: list[Any]
     if kind in (KeyKind.INT, KeyKind.FLOAT):
-        column = column.to_numpy()  # whose tolist is many times faster
-        return list(column.tolist())
-    return list(column.to_pylist())
+        values = column.to_numpy().tolist()  # many times faster
+    else:
+        values = column.to_pylist()
+    return values
 
 
 def encoded_key(kind: KeyKind, column: Array, row: int) -> bytes:

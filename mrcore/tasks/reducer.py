@@ -13,7 +13,7 @@ from mrcore.plugin.running import running
 from mrcore.shuffle.arrow import pa
 from mrcore.shuffle.columns import Columns, KeyKind
 from mrcore.shuffle.combine import aggregate_groups
-from mrcore.shuffle.groups import Groups, GroupStream, LongGroup, Values
+from mrcore.shuffle.groups import Groups, GroupStream, LongGroup, Values, values_of_groups
 from mrcore.shuffle.keys import keys_to_python
 from mrcore.shuffle.user_code import (
     USER_EXCEPTIONS,
@@ -61,11 +61,10 @@ class Reducer:
                 self._reduce_groups(item, keys, to_python(columns.value_kind, columns.values))
 
     def _reduce_groups(self, groups: Groups, keys: list[Any], values: list[Any]) -> None:
-        starts, ends = groups.starts.tolist(), groups.ends.tolist()
         for first in range(0, len(keys), _CALLS):
             some = keys[first : first + _CALLS]
-            slices = list(map(slice, starts[first : first + _CALLS], ends[first : first + _CALLS]))
-            lists = map(Values, map(values.__getitem__, slices))
+            starts, ends = (at[first : first + _CALLS] for at in (groups.starts, groups.ends))
+            lists = map(Values, values_of_groups(values, starts, ends))
             if not self._yields:
                 self._pass_on_returned(some, lists)
                 continue

@@ -21,7 +21,7 @@ def python_values(
     hold: times in nanoseconds, years beyond 9999, unknown time zones, invalid UTF-8.
     """
     try:
-        return list(column.to_pylist())
+        values: list[Any] = column.to_pylist()
     except (ValueError, OverflowError, LookupError, NotImplementedError, TypeError) as error:
         # Arrow's own errors are children of these.
         reason = str(error).partition(". ")[0].rstrip(".")
@@ -29,3 +29,4 @@ def python_values(
             f"{named} of the type {column.type} holds a value that Python cannot ({reason}): "
             f"{advice}."
         ) from error
+    return values

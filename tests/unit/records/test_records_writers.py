@@ -135,6 +135,33 @@ def test_columns_give_the_bytes_of_lists(
     )
 
 
+class Loud(str):
+    """A text that shows itself in another way."""
+
+    __slots__ = ()
+
+    def __str__(self) -> str:
+        return self.upper()
+
+
+class Grade(int):
+    """A number that shows itself in another way."""
+
+    def __str__(self) -> str:
+        return f"grade {int(self)}"
+
+
+@pytest.mark.parametrize("others", [[], [("k", 1)], [(2, "v")], [("k", None)]])
+def test_text_is_what_str_makes_of_children_of_builtins(others: Pairs) -> None:
+    pairs = [(Loud("a"), Grade(1)), ("b", Grade(2)), (Loud("c"), True), *others]
+    shown = [("A", "grade 1"), ("b", "grade 2"), ("C", "True")]
+    shown += [(str(key), str(value)) for key, value in others if value is not None]
+    lines = [f"{key}\t{value}\n" for key, value in shown]
+    lines += [f"{key}\n" for key, value in others if value is None]
+    assert written(pairs) == "".join(lines).encode()
+    assert written(pairs[:1] * 3) == b"A\tgrade 1\n" * 3
+
+
 def test_columns_beyond_32_bit_offsets(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(writers, "_MAX_STRING_BYTES", 10)
     keys, values = pa.array(["a" * 20, "b"]), pa.array([1, 2])

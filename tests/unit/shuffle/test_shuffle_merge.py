@@ -20,7 +20,7 @@ from mrcore.shuffle.budget import Budget
 from mrcore.shuffle.build import RunBuilder
 from mrcore.shuffle.columns import Columns, RowSource, common_layout
 from mrcore.shuffle.encoding import encode
-from mrcore.shuffle.groups import Groups, GroupStream
+from mrcore.shuffle.groups import Groups, GroupStream, values_of_groups
 from mrcore.shuffle.keys import keys_to_python
 from mrcore.shuffle.merge import SortedChunk, merge, sort_in_memory
 from mrcore.shuffle.runfile import RunWriter
@@ -228,3 +228,14 @@ def test_an_empty_block_does_not_end_a_run() -> None:
     first, last = columns_of([("a", 1)]), columns_of([("b", 2)])
     chunks = merge([[first, first.slice(0, 0), last]], common_layout([first]))
     assert [row for chunk in chunks for row in rows_of(chunk.columns)] == [("a", 1), ("b", 2)]
+
+
+@given(st.lists(st.sampled_from([1, 1, 1, 2, 5]), max_size=20), st.integers(0, 3))
+def test_the_values_of_each_group_are_its_own(sizes: list[int], before: int) -> None:
+    """Most groups may have one value, or many."""
+    ends = before + np.cumsum(sizes, dtype=np.int64)
+    starts = ends - np.array(sizes, np.int64)
+    values = [object() for _ in range(before + sum(sizes) + 2)]
+    found = list(values_of_groups(values, starts, ends))
+    slices = zip(starts.tolist(), ends.tolist(), strict=True)
+    assert list(map(list, found)) == [values[start:end] for start, end in slices]

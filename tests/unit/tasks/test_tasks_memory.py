@@ -126,6 +126,13 @@ def test_a_tight_slot_gets_arrow_with_an_allocator_that_gives_back(mib: int, tig
     assert (done.stdout.strip() == "jemalloc") is tight
 
 
+def test_arrow_keeps_what_it_has_freed_for_a_second_where_memory_is_ample() -> None:
+    name = "MIMALLOC_PURGE_DELAY"
+    assert name not in child_environment({}, 1023 << 20)
+    assert child_environment({}, 1 << 30)[name] == "1000"
+    assert child_environment({name: "5"}, 1 << 30)[name] == "5"
+
+
 LARGE_PROGRAM = """
 import json, random, sys
 from pathlib import Path
