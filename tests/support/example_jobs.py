@@ -195,6 +195,7 @@ ALL = {
     for example in (
         Example("wordcount.py", word_counts, library_sources),
         Example("wordcount_arrow.py", space_separated_counts, library_sources, "arrow"),
+        Example("wordcount_duckdb.py", space_separated_counts, library_sources, "arrow"),
         Example("wordcount_counter.py", word_counts, library_sources),
         Example("inverted_index.py", index, library_sources),
         Example("grep.py", matching_lines, library_sources, params={"pattern": "raise"}),
