@@ -11,6 +11,7 @@ from mrcore.master.core import views
 from mrcore.master.core.ended import leaves_remains
 from mrcore.master.core.events import CancelAsked, DrainAsked
 from mrcore.master.core.machine import Machine
+from mrcore.master.core.records import JobRecord
 from mrcore.master.fleet.status import FleetStatus
 from mrcore.master.shell.assignments import Assigner
 from mrcore.master.shell.attempt_logs import read_logs
@@ -104,7 +105,9 @@ class JobService(job_service_pb2_grpc.JobServiceServicer):
         request_id = check_request_id(request.request_id)
         self._check_takes_jobs()
         wanted = wanted_from_proto(request)
-        state, is_untidy = await self._shell.read(lambda machine: _standing(machine, wanted.job_id))
+        state, is_untidy = await self._shell.read(
+            lambda machine: _standing(machine, wanted.job_id, request_id)
+        )
         if is_untidy:
             raise UnavailableError(f"{wanted.job_id} is being cleaned up. Try again soon.")
         former = await asyncio.to_thread(resumption, self._storage, self._state_uri, wanted, state)
@@ -278,7 +281,24 @@ class JobService(job_service_pb2_grpc.JobServiceServicer):
         return await asyncio.to_thread(read_logs, self._storage, self._state_uri, request, job_id)
 
 
-def _standing(machine: Machine, job_id: str) -> tuple[JobState | None, bool]:
-    """Return the state of a job, where it is known, and whether its clean-up is still to come."""
-    record = machine.cluster.job(job_id)
-    return (None, False) if record is None else (record.state, leaves_remains(record))
+def _standing(machine: Machine, job_id: str, request_id: str) -> tuple[JobState | None, bool]:
+    """Return the state of a job, where it is known, and whether its clean-up is still to come.
+
+    Raises JobEndedError for one that another job has finished, unless that is the job of this
+    request, whose answer was lost.
+    """
+    durable = machine.cluster.durable
+    record = durable.jobs.get(job_id)
+    if record is None:
+        return None, False
+    if record.continued and request_id not in durable.requests:
+        by = (job.job_id for job in durable.jobs.values() if _has_finished(job, job_id))
+        raise JobEndedError(
+            f"Job {job_id} has nothing left to go on with: {next(by, 'another job')} went on with "
+            "it, and has succeeded."
+        )
+    return record.state, leaves_remains(record)
+
+
+def _has_finished(job: JobRecord, job_id: str) -> bool:
+    return job_id in job.resumes and job.state is JobState.SUCCEEDED

@@ -29,6 +29,7 @@ from mrcore.tasks.progress import NoProgress
 from mrcore.tasks.run import run_task
 from mrcore.tasks.shipped import ShippedModules
 from mrcore.util.temporary import temporary_folder
+from mrcore.util.units import show_number
 
 if TYPE_CHECKING:
     from mrcore.plugin.bundle import Bundle
@@ -87,7 +88,7 @@ def from_plan(state_uri: str, job_id: str, spec: JobSpec, stage: str, index: int
 def _stage_number(job_id: str, tasks: dict[str, int], stage: str, index: int) -> int:
     if index < tasks.get(stage, 0):
         return list(tasks).index(stage)
-    stages = ", ".join(f"{name} with {count:,} tasks" for name, count in tasks.items())
+    stages = ", ".join(f"{name} with {show_number(n, 'task')}" for name, n in tasks.items())
     raise UsageError(
         f"{task_name(stage, index)} is not a task of {job_id}. Its stages are {stages or 'none'}, "
         "counted from 0."

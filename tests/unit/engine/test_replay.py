@@ -12,7 +12,7 @@ import msgspec
 import pytest
 
 from mrcore.engine import replay
-from mrcore.engine.replay import TaskGoneError, from_plan, from_remains
+from mrcore.engine.replay import TaskGoneError, _stage_number, from_plan, from_remains
 from mrcore.errors import DataError, UsageError
 from mrcore.model import object_names, remains
 from mrcore.model.ids import AttemptId, AttemptNumber, TaskId
@@ -229,6 +229,8 @@ def test_a_task_without_its_runs_cannot_be_replayed(job: FailedJob) -> None:
         job.task("reduce", 0)
     with pytest.raises(UsageError, match="is not a task of"):
         job.task("map", len(tasks))
+    with pytest.raises(UsageError, match=r"Its stages are map with 1 task, counted from 0\."):
+        _stage_number("j", {"map": 1}, "reduce", 0)
 
 
 def test_a_job_that_succeeded_has_its_splits_left(job: FailedJob) -> None:

@@ -5,18 +5,22 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from random import Random
 from typing import Any, cast
 from unittest.mock import patch
 
 import grpc
+import msgspec
 import pytest
 
+from mrcore.errors import JobEndedError
 from mrcore.master.core.events import CancelAsked, DrainAsked, Event
-from mrcore.master.core.facts import CommitBegun, TaskWon
+from mrcore.master.core.facts import CommitBegun, JobSubmitted, TaskWon
+from mrcore.master.core.limits import Limits
 from mrcore.master.core.machine import Machine
 from mrcore.master.fleet.status import FleetStatus
 from mrcore.master.shell.assignments import Assigner
-from mrcore.master.shell.job_service import JobService
+from mrcore.master.shell.job_service import JobService, _standing
 from mrcore.master.shell.leader import Cluster
 from mrcore.master.shell.loop import Shell
 from mrcore.master.shell.masters import Masters
@@ -26,6 +30,7 @@ from mrcore.master.shell.submissions import Submissions
 from mrcore.master.shell.worker_service import WorkerService
 from mrcore.model.commit_plan import CommitPlan
 from mrcore.model.ids import AttemptId, AttemptNumber, TaskId
+from mrcore.model.job import JobState
 from mrcore.model.task import Piece, Split, TaskOutput
 from mrcore.rpc.convert import job_spec_to_proto
 from mrcore.rpc.v1 import job_pb2
@@ -35,6 +40,7 @@ from mrcore.storage.memory import MemoryStorage
 from mrcore.util.clock import SYSTEM
 from tests.support.fake_context import CONTEXT, AbortedError
 from tests.support.fake_worker import make_spec
+from tests.support.journals import job
 from tests.support.master_shell import STATE, Gate, Idle, submitted, take_over, turns
 
 SPEC = make_spec("mem://space/in", "mem://space/out", "0" * 64)
@@ -191,6 +197,19 @@ def test_why_a_job_cannot_be_resumed_is_durable() -> None:
             await held_back(house.jobs.Resume(request, CONTEXT), gate)
 
     run(act, gate)
+
+
+def test_a_job_that_another_has_finished_is_not_resumed() -> None:
+    machine = Machine(Limits(), Random(0))
+    submitted_again, *others = job("new", JobState.SUCCEEDED)
+    assert isinstance(submitted_again, JobSubmitted)
+    again = msgspec.structs.replace(submitted_again, resumes=("old",))
+    for fact in (*job("old", JobState.FAILED), again, *others):
+        machine.apply(fact)
+    request = machine.cluster.durable.jobs["new"].request_id
+    with pytest.raises(JobEndedError, match=r"new went on with it, and has succeeded\.$"):
+        _standing(machine, "old", "another request")
+    assert _standing(machine, "old", request)[0] is JobState.FAILED, "its answer was lost"
 
 
 def test_a_watch_goes_on_until_it_has_sent_the_end() -> None:
