@@ -33,6 +33,12 @@ class Limits:
     """Time for killed children to die, before a worker that ends leaves them behind."""
     ahead_max: int = 32
     """Orders that wait in a child beyond the one that runs."""
+    much_ahead: int = 10
+    """Orders in a child from which on its reports are read together."""
+    reports_seconds: float = 0.004
+    """Time between two looks at the reports of such a child: less than its orders take."""
+    reports_bytes_max: int = 64 << 10
+    """Bytes of reports from which on they are read at once: a child waits where too many wait."""
     orphans_max: int = 8_192
     """Orphaned processes that one look considers: as many as a systemd unit may have tasks."""
     log_tails_bytes_max: int = 64 << 20

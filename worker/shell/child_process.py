@@ -33,6 +33,7 @@ from mrcore.tasks.child.protocol import (
 from mrcore.util.forks import ForkRequest
 from mrcore.util.proc import descendants, folder_is_gone, proportional_bytes, resident_bytes
 from mrcore.util.readable import is_readable
+from mrcore.worker.core.limits import Limits
 from mrcore.worker.core.record_clock import RecordClock
 from mrcore.worker.shell.fork_server import ForkServer
 from mrcore.worker.shell.orphans import Orphans, child_mark, end_processes
@@ -89,7 +90,7 @@ class ChildProcess:
         scratch: Path,
         server: ForkServer,
         number: int,
-        ahead_max: int,
+        limits: Limits,
         orphans: Orphans,
     ) -> None:
         self.mark = child_mark(scratch, number)
@@ -118,8 +119,10 @@ class ChildProcess:
         """Bytes of its resident memory that are only counted more than once."""
         self._measured_at = float("-inf")
         self._scratch = scratch
-        self._ahead_max = ahead_max
+        self._limits = limits
         self._finished = 0
+        self._heard_bytes = 0
+        """Bytes of the reports that were read last."""
         self._reader = ReportReader()
         with contextlib.ExitStack() as undo:
             self._board, board = Board.create()
@@ -159,7 +162,7 @@ class ChildProcess:
 
     def send(self, order: Order, group: str) -> bool:
         """Send it one more order of this group; return False when its queue is full."""
-        if len(self.sent) > self._ahead_max:
+        if len(self.sent) > self._limits.ahead_max:
             return False
         try:
             self._orders.send(pack_order(order, self._scratch), socket.MSG_DONTWAIT)
@@ -185,8 +188,10 @@ class ChildProcess:
     def read_reports(self) -> list[Finished]:
         """Return the reports that have arrived; raise DataError for what is none."""
         heard: list[Finished] = []
+        self._heard_bytes = 0
         with contextlib.suppress(BlockingIOError, ConnectionResetError):
             while data := self._reports.recv(_READ_BYTES, socket.MSG_DONTWAIT):
+                self._heard_bytes += len(data)
                 heard.extend(self._reader.feed(data))
             self.reports_ended = True
         for report in heard:
@@ -195,6 +200,11 @@ class ChildProcess:
             self.sent.popleft()
             self._finished += 1
         return heard
+
+    def has_much_to_do(self) -> bool:
+        """Return whether its next reports may wait a moment: they are short, and it has orders."""
+        limits = self._limits
+        return len(self.sent) > limits.much_ahead and self._heard_bytes < limits.reports_bytes_max
 
     def begun(self) -> Sequence[Order]:
         """Return the orders that it has taken and of which no report was read, oldest first."""

@@ -67,7 +67,7 @@ class Starter:
         self.started += 1
         try:
             return ChildProcess(
-                self._scratch, self._server, self.started, self._limits.ahead_max, self._orphans
+                self._scratch, self._server, self.started, self._limits, self._orphans
             )
         except ForkServerGoneError:
             self._end_server()

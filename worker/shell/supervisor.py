@@ -309,6 +309,18 @@ class Supervisor:
             else:
                 self._report(report.attempt, report.result)
         self.dispatch()
+        if reports and child.has_much_to_do():
+            self._listen_later(child)
+
+    def _listen_later(self, child: ChildProcess) -> None:
+        """Read the next reports in a moment, together: each of them would wake this process."""
+        if self._loop is not None and not child.reports_ended:
+            self._loop.remove_reader(child.report_descriptor)
+            self._loop.call_later(self._limits.reports_seconds, self._listen_again, child)
+
+    def _listen_again(self, child: ChildProcess) -> None:
+        if self._loop is not None and child in self._children:  # else its descriptor is closed
+            self._loop.add_reader(child.report_descriptor, self._read_reports, child)
 
     def _retire_if_large(self, child: ChildProcess) -> None:
         """Kill an idle child that kept much memory: the next attempt should not pay for it."""

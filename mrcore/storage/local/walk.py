@@ -48,7 +48,7 @@ class Walk:
         identity = (here.st_dev, here.st_ino)
         for _, path, status in found:
             if stat_bits.S_ISREG(status.st_mode):
-                if os.fsencode(path) > os.fsencode(self.start_after):
+                if not self.start_after or os.fsencode(path) > os.fsencode(self.start_after):
                     yield info_of(path, status)
             elif stat_bits.S_ISDIR(status.st_mode):
                 if not self.recursive:
@@ -60,6 +60,8 @@ class Walk:
         """Return whether a name in a folder may be listed, or may hold what is."""
         if not name.startswith(stem) or name.startswith(TEMP_PREFIX if self.hidden else ("_", ".")):
             return False
+        if not self.start_after:
+            return True
         path, after = os.fsencode(os.path.join(folder, name)), os.fsencode(self.start_after)
         # As a folder it sorts with a slash, and may hold the very name.
         return path > after or path + b"/" > after or after.startswith(path + b"/")
@@ -70,12 +72,12 @@ def _status(path: str) -> os.stat_result | None:
 
     A link that cannot be followed for another reason may lead to data, so it is an error.
     """
-    with os_errors(path):
-        try:
-            return os.stat(path)
-        except (FileNotFoundError, NotADirectoryError):
+    try:
+        return os.stat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError as error:
+        if error.errno == errno.ELOOP:
             return None
-        except OSError as error:
-            if error.errno == errno.ELOOP:
-                return None
+        with os_errors(path):
             raise

@@ -162,6 +162,47 @@ async def test_orders_beyond_those_that_a_child_may_have_wait_for_their_turn(
     assert list(house.results) == attempts
 
 
+@in_house(limits=Limits(much_ahead=2, reports_seconds=3600.0))
+async def test_reports_of_a_child_with_much_to_do_are_read_together(
+    house: SupervisedWorker,
+) -> None:
+    waiting(house)
+    attempts = [house.give(text) for text in ("first\n", "wait\n", *"abcd")]
+    assert isinstance(await house.result(attempts[0]), TaskOutput)
+    (child,) = house.supervisor._children
+    release(house)
+    await house.until(lambda: child.view().begun == len(attempts))
+    assert list(house.results) == attempts[:1]
+    house.supervisor._listen_again(child)
+    for attempt in attempts:
+        assert isinstance(await house.result(attempt), TaskOutput)
+    assert list(house.results) == attempts
+    assert isinstance(await house.result(house.give()), TaskOutput)
+
+
+@in_house(limits=Limits(much_ahead=2, reports_seconds=3600.0, reports_bytes_max=1))
+async def test_long_reports_are_read_at_once(house: SupervisedWorker) -> None:
+    house.job(MAP)
+    attempts = [house.give() for _ in range(9)]
+    for attempt in attempts:
+        assert isinstance(await house.result(attempt), TaskOutput)
+
+
+@in_house(limits=Limits(much_ahead=2, reports_seconds=3600.0))
+async def test_a_child_that_dies_with_unread_reports_has_done_what_they_say(
+    house: SupervisedWorker,
+) -> None:
+    waiting(house)
+    attempts = [house.give(text) for text in ("first\n", "wait\n", *"abcd")]
+    assert isinstance(await house.result(attempts[0]), TaskOutput)
+    (child,) = house.supervisor._children
+    release(house)
+    await house.until(lambda: len(child.begun()) == 5)
+    child.kill()
+    for attempt in attempts[1:-1]:
+        assert isinstance(await house.result(attempt), TaskOutput)
+
+
 def test_there_is_a_pause_after_a_bad_start(caplog: pytest.LogCaptureFixture) -> None:
     clock = FakeClock()
     starts = Starts(Limits(restart_seconds=2.0, bad_starts_max=2), clock)

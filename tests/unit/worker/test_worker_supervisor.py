@@ -345,7 +345,7 @@ def test_orders_are_recalled_by_name_while_the_child_takes_some(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with fork_server(tmp_path) as server:
-        child = ChildProcess(tmp_path, server, 1, DEFAULT.ahead_max, Orphans())
+        child = ChildProcess(tmp_path, server, 1, DEFAULT, Orphans())
     os.kill(child.process_id, signal.SIGSTOP)
     os.waitid(os.P_PID, child.process_id, os.WSTOPPED)
     orders = [

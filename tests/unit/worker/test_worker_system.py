@@ -224,7 +224,7 @@ def test_a_child_that_cannot_be_started_leaves_nothing_open(tmp_path: Path) -> N
         while True:
             with descriptors_left(refused):
                 try:
-                    child = ChildProcess(tmp_path, server, 1, DEFAULT.ahead_max, Orphans())
+                    child = ChildProcess(tmp_path, server, 1, DEFAULT, Orphans())
                     break
                 except OSError:
                     refused += 1
