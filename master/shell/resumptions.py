@@ -91,8 +91,8 @@ def _remains(storage: Storage, state_uri: str, job_id: str, state: JobState | No
                 "`mrcore jobs` lists the jobs that are known."
             ) from None
         raise JobEndedError(
-            f"Job {job_id} has left nothing to go on with: it has no output, was never planned, or "
-            "is a session. Run it again."
+            f"Job {job_id} has left nothing to go on with: it has no output, was never planned, is "
+            "a session, or `mrcore gc` has removed what it left. Run it again."
         ) from None
 
 

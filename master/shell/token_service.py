@@ -54,7 +54,7 @@ class TokenService(token_service_pb2_grpc.TokenServiceServicer):
         roles = sorted({ROLES.from_proto(number) for number in request.roles} or Role)
         grace = seconds_within(request.grace_seconds, "the grace", 0.0, GRACE_SECONDS_MAX)
         await self._change(lambda: self._tokens.rotate(roles, grace))
-        log.info("has replaced tokens", extra={"roles": ",".join(roles)})
+        log.info("has replaced tokens", extra={"role": ",".join(roles)})
         return pb.RotateTokensResponse(tokens=map(self._shown, self._tokens.listed()))
 
     @answering

@@ -43,13 +43,14 @@ def _print(found: dict[str, Any]) -> None:
     for note in found["notes"]:
         base.note(note)
     older = show_duration(found["older_than_seconds"])
-    kept = f"kept all of {show_number(found['kept_jobs'], 'job')} that run or ended within {older}"
+    jobs = show_number(found["kept_jobs"], "job")
+    kept = f"; kept all of {jobs} that run or ended within {older}" if found["kept_jobs"] else ""
     if not rows:
-        click.echo(f"nothing to remove in {found['state']}; {kept}")
+        click.echo(f"nothing to remove in {found['state']}{kept}")
     elif found["removed"]:
-        click.echo(f"removed {show_number(found['objects'], 'object')}; {kept}")
+        click.echo(f"removed {show_number(found['objects'], 'object')}{kept}")
     else:
-        click.echo(f"nothing was removed; remove these with --yes; {kept}")
+        click.echo(f"nothing was removed; remove these with --yes{kept}")
 
 
 def _age(seconds: float) -> str:

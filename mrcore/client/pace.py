@@ -83,8 +83,12 @@ def failed_attempts(job: JobView) -> int:
 
 
 def failed_words(job: JobView) -> str:
-    """Return the number of failed attempts in words."""
-    return units.show_number(failed_attempts(job), "failed attempt")
+    """Return the number of attempts that failed or were lost in words."""
+    lost = job.attempts.expired
+    failed = failed_attempts(job) - lost
+    if failed and lost:
+        return f"{failed:,} failed and {units.show_number(lost, 'lost attempt')}"
+    return units.show_number(failed or lost, "failed attempt" if failed else "lost attempt")
 
 
 def stage_line(job: JobView, pace: Pace) -> str:

@@ -22,9 +22,10 @@ from mrcore.model.ids import AttemptId
 from mrcore.model.stages import task_name
 
 FIELDS: Final = (
-    "cluster", "job", "task", "attempt", "worker", "epoch", "seconds", "error", "state",
+    "cluster", "job", "task", "attempt", "worker", "epoch", "token_id", "role", "uri", "entry",
+    "bytes", "deleted", "seconds", "error", "state",
 )  # fmt: skip
-"""Fields of a log line beside its message. Records, params and tokens are never logged."""
+"""Fields of a log line beside its message. Records, params and secrets are never logged."""
 
 LEVELS: Final = ("debug", "info", "warning", "error")
 FORMATS: Final = ("auto", "plain", "json")

@@ -137,7 +137,9 @@ def _trusted_certificate(credentials: Credentials) -> bytes | None:
     try:
         found = fingerprint_of(certificate)
     except ValueError:
-        raise UsageError("The certificate in the credentials is not PEM.") from None
+        raise UsageError(
+            "The certificate in the credentials is not PEM. Use a new file of `mrcore token create`."
+        ) from None
     if not hmac.compare_digest(found, credentials.fingerprint.lower().replace(":", "")):
         raise UsageError(
             f"The certificate of {credentials.address} has fingerprint {found}, and not "

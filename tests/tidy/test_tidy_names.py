@@ -1,4 +1,4 @@
-"""Names of options in messages: each flag that a message has is a keyword in a program."""
+"""Names of options in messages, each of which is a keyword in a program, and of log fields."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Final
 import pytest
 
 from mrcore.client.python_names import in_dataset, in_python
+from mrcore.daemon.logs import FIELDS
 from tests.tidy.tree import nodes, python_files, shown
 
 pytestmark = pytest.mark.xdist_group("parsed")  # each process parses the files anew
@@ -68,3 +69,18 @@ def test_no_message_of_a_program_names_a_flag() -> None:
     for words in (in_python, in_dataset):
         left = {place: set(FLAG.findall(words(text))) - OF_DAEMONS for place, text in found}
         assert not {place: flags for place, flags in left.items() if flags}
+
+
+def test_every_field_that_a_line_is_given_is_one_that_is_logged() -> None:
+    given: dict[str, str] = {}
+    for path in python_files():
+        if shown(path).startswith("tests/"):
+            continue
+        for node in nodes(path):
+            if isinstance(node, ast.keyword) and node.arg == "extra":
+                keys = node.value.keys if isinstance(node.value, ast.Dict) else []
+                names = [key.value for key in keys if isinstance(key, ast.Constant)]
+                given |= {str(name): f"{shown(path)}:{node.value.lineno}" for name in names}
+    assert {"job", "error", "token_id"} <= given.keys(), "this test looks at nothing"
+    unknown = {name: place for name, place in given.items() if name not in FIELDS}
+    assert not unknown, "no line shows these"

@@ -5,11 +5,12 @@ from __future__ import annotations
 import io
 
 import msgspec
+import pytest
 from rich.console import Console
 from rich.text import Text
 
 from mrcore.cli.progress import LINE_SECONDS, LiveProgress, PlainProgress
-from mrcore.client.pace import Meter, stage_line
+from mrcore.client.pace import Meter, failed_words, stage_line
 from mrcore.model.job import JobState
 from mrcore.model.snapshots import AttemptCounts, FailureView, JobView, StageView
 from mrcore.model.task import FailureKind
@@ -310,3 +311,16 @@ def test_the_live_display_of_a_job_that_waits() -> None:
     assert "wc-2  waiting" in text
     assert "waits for wc-1" in text
     assert "records/s" not in text
+
+
+@pytest.mark.parametrize(
+    ("counts", "words"),
+    [
+        (AttemptCounts(failed=1), "1 failed attempt"),
+        (AttemptCounts(failed=1, infrastructure=1), "2 failed attempts"),
+        (AttemptCounts(expired=2), "2 lost attempts"),
+        (AttemptCounts(failed=3, expired=1), "3 failed and 1 lost attempt"),
+    ],
+)
+def test_attempts_of_lost_workers_have_not_failed(counts: AttemptCounts, words: str) -> None:
+    assert failed_words(msgspec.structs.replace(job(1), attempts=counts)) == words
