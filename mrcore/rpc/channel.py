@@ -138,7 +138,8 @@ def _trusted_certificate(credentials: Credentials) -> bytes | None:
         found = fingerprint_of(certificate)
     except ValueError:
         raise UsageError(
-            "The certificate in the credentials is not PEM. Use a new file of `mrcore token create`."
+            "The certificate in the credentials is not PEM. Get new credentials with "
+            "`mrcore token create`."
         ) from None
     if not hmac.compare_digest(found, credentials.fingerprint.lower().replace(":", "")):
         raise UsageError(
