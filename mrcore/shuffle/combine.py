@@ -13,7 +13,8 @@ from mrcore.plugin.aggregates import sum as sum_
 from mrcore.plugin.running import running
 from mrcore.shuffle.arrow import Array, pa
 from mrcore.shuffle.columns import Columns
-from mrcore.shuffle.groups import Groups, GroupStream, Values, values_of_groups
+from mrcore.shuffle.group_values import ValueList, Values, values_of_groups
+from mrcore.shuffle.groups import Groups, GroupStream
 from mrcore.shuffle.keys import key_column, keys_to_python, shown
 from mrcore.shuffle.merge import SortedChunk
 from mrcore.shuffle.user_code import (
@@ -97,12 +98,12 @@ class Combiner:
         self.pickles |= type(value) is Pickled
         return value
 
-    def fold_many(self, keys: Sequence[Any], lists: Iterable[Iterable[Any]]) -> list[list[Any]]:
+    def fold_many(self, keys: Sequence[Any], lists: Iterable[ValueList]) -> list[list[Any]]:
         """Return what stands for the values of each key, as `fold` does, with less ado."""
         if isinstance(self.function, Aggregate):
             results = call_each(self.name, self.function.function, keys, map(iter, lists))
         else:
-            results = call_keeping(self.name, self.function, keys, map(Values, lists), self._kept)
+            results = call_keeping(self.name, self.function, keys, lists, self._kept)
         if PRESENT.issuperset(map(type, results)):
             return [[result] for result in results]
         return [

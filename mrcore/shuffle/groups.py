@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import gc
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
-from itertools import chain
 from typing import Any, TypeVar
 
 import numpy as np
 
 from mrcore.plugin.running import running
 from mrcore.shuffle.columns import Columns
+from mrcore.shuffle.group_values import Values
 from mrcore.shuffle.keys import keys_to_python
 from mrcore.shuffle.merge import SortedChunk
 from mrcore.shuffle.values import to_python
@@ -27,56 +26,6 @@ class Groups:
     columns: Columns
     starts: np.ndarray
     ends: np.ndarray
-
-
-class Values(Iterator[Any]):
-    """The values of a key as the user's function gets them: an iterator that may be read once.
-
-    A second pass over them would find nothing, without a word: `max(values), sum(values)` would be
-    (3, 0). So it raises. What `iter(values)` returns is an ordinary iterator that hands every value
-    on in C and may be asked after its end, as `islice` does when it takes one batch after another.
-    """
-
-    __slots__ = ("_begun", "_rest")
-
-    def __init__(self, values: Iterable[Any]) -> None:
-        self._rest = chain(values)
-        self._begun = False
-
-    def __iter__(self) -> Iterator[Any]:
-        """Return the values that are left; raise RuntimeError where a pass came to their end."""
-        if self._begun and not any(map(_iterates, gc.get_referents(self._rest))):
-            # A chain lets go of its iterators at its end, and only then. That cannot be asked of
-            # it: what was read may have been the last value, and a further pass find no more.
-            raise RuntimeError(
-                "values can be read only once: to read them again, begin with values = list(values)"
-            )
-        self._begun = True
-        return self._rest
-
-    def __next__(self) -> Any:
-        return next(self._rest)
-
-
-def _iterates(held: object) -> bool:
-    return hasattr(type(held), "__next__")
-
-
-def values_of_groups(
-    values: list[Any], starts: np.ndarray, ends: np.ndarray
-) -> Iterable[Sequence[Any]]:
-    """Return the values [starts[i], ends[i]) of each group, at least one.
-
-    Tuples of one value are made in a fifth of the time of slices, and most groups may be that.
-    """
-    several = np.flatnonzero(ends - starts > 1)
-    if 2 * len(several) > len(starts):
-        return map(values.__getitem__, map(slice, starts.tolist(), ends.tolist()))
-    found: list[Sequence[Any]] = list(zip(map(values.__getitem__, starts.tolist())))
-    borders = zip(several.tolist(), starts[several].tolist(), ends[several].tolist(), strict=True)
-    for place, start, end in borders:
-        found[place] = values[start:end]
-    return found
 
 
 class LongGroup:

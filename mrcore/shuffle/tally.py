@@ -92,7 +92,7 @@ class Tally:
             once = [key for key, count in some if count == 1]
             many = [key for key, count in some if 1 < count <= _PIECE_ROWS]
             repeats = [count for _, count in some if 1 < count <= _PIECE_ROWS]
-            lists = combiner.fold_many(many, map(repeat, repeat(same), repeats))
+            lists = combiner.fold_many(many, map(chain, map(repeat, repeat(same), repeats)))
             yield once, [[same] for _ in once]
             yield many, lists
             if len(once) + len(many) < len(some):

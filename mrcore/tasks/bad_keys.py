@@ -17,7 +17,7 @@ from mrcore.model.skipping import marked_function
 from mrcore.model.task import BadRecord, Mark, Skip
 from mrcore.plugin.aggregates import Aggregate, AggregateKind
 from mrcore.plugin.functions import UserFunction
-from mrcore.shuffle.groups import Values
+from mrcore.shuffle.group_values import Values
 from mrcore.shuffle.keys import shown
 from mrcore.shuffle.user_code import UserCodeError, is_iterator_type
 from mrcore.tasks.record_errors import key_sentence

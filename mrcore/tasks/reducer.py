@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from itertools import chain
 from typing import Any, Final
@@ -13,7 +13,8 @@ from mrcore.plugin.running import running
 from mrcore.shuffle.arrow import pa
 from mrcore.shuffle.columns import Columns, KeyKind
 from mrcore.shuffle.combine import aggregate_groups
-from mrcore.shuffle.groups import Groups, GroupStream, LongGroup, Values, values_of_groups
+from mrcore.shuffle.group_values import ValueList, Values, values_of_groups
+from mrcore.shuffle.groups import Groups, GroupStream, LongGroup
 from mrcore.shuffle.keys import keys_to_python
 from mrcore.shuffle.user_code import (
     USER_EXCEPTIONS,
@@ -64,12 +65,12 @@ class Reducer:
         for first in range(0, len(keys), _CALLS):
             some = keys[first : first + _CALLS]
             starts, ends = (at[first : first + _CALLS] for at in (groups.starts, groups.ends))
-            lists = map(Values, values_of_groups(values, starts, ends))
+            lists = values_of_groups(values, starts, ends)
             if not self._yields:
                 self._pass_on_returned(some, lists)
                 continue
             at = Position(some)
-            pairs = chain.from_iterable(map(self._reduce, at.items, lists))
+            pairs = chain.from_iterable(map(self._reduce, at.items, map(Values, lists)))
             self._take(pairs, partial(_item, some, at))
 
     def _take(self, pairs: Iterator[Any], key: Callable[[], Any]) -> None:
@@ -81,9 +82,9 @@ class Reducer:
                 raise
             raise error.at_key(key()) from error.error
 
-    def _pass_on_returned(self, keys: list[Any], values: Iterator[Any]) -> None:
+    def _pass_on_returned(self, keys: list[Any], lists: Iterable[ValueList]) -> None:
         """Call a plain function for each key, and pair what it returns with the key."""
-        results = call_keeping(self._name, self._reduce, keys, values, self._kept)
+        results = call_keeping(self._name, self._reduce, keys, lists, self._kept)
         kinds = set(map(type, results))
         if type(None) not in kinds and not any(map(is_iterator_type, kinds)):
             self._then.write(self._name, keys, results)

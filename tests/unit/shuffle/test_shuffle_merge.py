@@ -20,7 +20,8 @@ from mrcore.shuffle.budget import Budget
 from mrcore.shuffle.build import RunBuilder
 from mrcore.shuffle.columns import Columns, RowSource, common_layout
 from mrcore.shuffle.encoding import encode
-from mrcore.shuffle.groups import Groups, GroupStream, values_of_groups
+from mrcore.shuffle.group_values import values_of_groups
+from mrcore.shuffle.groups import Groups, GroupStream
 from mrcore.shuffle.keys import keys_to_python
 from mrcore.shuffle.merge import SortedChunk, merge, sort_in_memory
 from mrcore.shuffle.runfile import RunWriter

@@ -49,7 +49,9 @@ def failure_of(job: Job) -> TaskFailure:
 @pytest.mark.parametrize("function", [max_and_sum, two_loops])
 @pytest.mark.parametrize("user_map", [words, lengths_as_lists])
 @pytest.mark.parametrize(
-    ("text", "key"), [("a a b\n", "a"), ("b b\n", "b")], ids=["among groups", "last group"]
+    ("text", "key"),
+    [("a a b\n", "a"), ("a b c\n", "a"), ("b b\n", "b")],
+    ids=["among groups", "one value", "last group"],
 )
 def test_reading_the_values_of_a_key_twice_raises_in_reduce(
     function: Callable[..., Any], user_map: Callable[..., Any], text: str, key: str
