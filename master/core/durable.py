@@ -51,6 +51,7 @@ from mrcore.master.core.records import (
     StageRecord,
     TaskRecord,
 )
+from mrcore.model import skew
 from mrcore.model.ids import TaskId
 from mrcore.model.job import JobState
 from mrcore.model.stages import StagePlan, stage_names
@@ -266,6 +267,16 @@ def _stage_records(plans: tuple[StagePlan, ...]) -> list[StageRecord]:
     ]
 
 
+def _skew(job: JobRecord, reader: int) -> str:
+    """Return the sentence on a stage whose tasks may read all their runs now."""
+    read = [job.stages[number] for number in job.stages[reader].plan.inputs]
+    outputs = [task.output for stage in read for task in stage.tasks if task.output is not None]
+    runs = [output.section_bytes for output in outputs if output.section_bytes]
+    keys = [output.heavy_key for output in outputs if output.heavy_key is not None]
+    pairs = sum(stage.records_out for stage in read)
+    return skew.sentence(job.stages[reader].name, runs, keys, pairs)
+
+
 def _add(job: JobRecord, stage: int, task: TaskRecord, sign: int) -> None:
     """Add a winner to the job's sums, or take it out again: they are over current winners."""
     output = task.output
@@ -283,6 +294,10 @@ def _add(job: JobRecord, stage: int, task: TaskRecord, sign: int) -> None:
     if job.calls is None:
         job.open_skips -= sign * len(task.skip)
     job.counts += sign * len(output.counters)
+    if sign > 0 and sums.complete:
+        for reader in job.readers(stage):
+            if job.readable(reader):
+                job.stages[reader].skew = _skew(job, reader)
     job.result_bytes += sign * len(output.result)
     job.block_bytes += sign * weight_of_blocks(output)
     for name, value in output.counters.items():

@@ -100,6 +100,8 @@ class StageRecord(msgspec.Struct):
     """Storage operations that write or list."""
     class_b: int = 0
     """Storage operations that read."""
+    skew: str = ""
+    """Sentence on the task that has far more to read than the others, once that is known."""
 
     @property
     def complete(self) -> bool:

@@ -110,6 +110,7 @@ def _stage_view(record: JobRecord, job: LiveJob | None, number: int) -> StageVie
         records_out=sums.records_out,
         bytes_out=sums.bytes_out,
         attempts=sums.started if live is None else live.started,
+        skew=sums.skew,
     )
 
 

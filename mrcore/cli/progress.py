@@ -77,6 +77,20 @@ class FailureNews:
                 yield failure
 
 
+class SkewNews:
+    """Sentences on tasks that are far above the others: each is reported once."""
+
+    def __init__(self) -> None:
+        self._seen: set[str] = set()
+
+    def of(self, job: JobView) -> Iterator[str]:
+        """Yield each new sentence."""
+        for stage in job.stages:
+            if stage.skew and stage.skew not in self._seen:
+                self._seen.add(stage.skew)
+                yield stage.skew
+
+
 class PlainProgress:
     """Plain progress lines: one when the state changes or an attempt fails, else one in 5 s.
 
@@ -91,6 +105,7 @@ class PlainProgress:
         self._said: tuple[str, ...] | None = None
         self._said_at = clock.monotonic()
         self._failures = FailureNews()
+        self._skews = SkewNews()
         self._noted, self._noted_at, self._note_told = "", 0.0, False
 
     def update(self, job: JobView) -> None:
@@ -108,6 +123,8 @@ class PlainProgress:
             self.note(f"{job.job_id}: {', '.join(words)}")
         for failure in self._failures.of(job):
             self.note(failure_line(failure))
+        for sentence in self._skews.of(job):
+            self.note(sentence)
         current = current_stage(job)
         state = (job.state.value, current.name if current else "")
         self._heed_note(job, now)
@@ -159,6 +176,7 @@ class LiveProgress:
         self.job: JobView | None = None
         self._live: Live | None = None
         self._failures = FailureNews()
+        self._skews = SkewNews()
 
     def update(self, job: JobView) -> None:
         """Show a new view of the job."""
@@ -171,6 +189,8 @@ class LiveProgress:
             self._live.start()
         for failure in self._failures.of(job):
             self._console.print(failure_line(failure), style="yellow", markup=False)
+        for sentence in self._skews.of(job):
+            self._console.print(sentence, style="yellow", markup=False)
         self.tick()
 
     def tick(self) -> None:

@@ -103,6 +103,8 @@ def _print_job(job: JobView, shown_state: str, fleet: FleetView | None) -> None:
         click.echo(line)
     if job.stages:
         _print_stages(job.stages)
+        for stage in filter(lambda one: one.skew, job.stages):
+            click.echo(f"\n{stage.skew}")
     if job.counters:
         click.echo()
         rows = [(name, f"{count:,}") for name, count in sorted(job.counters.items())]

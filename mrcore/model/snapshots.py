@@ -37,6 +37,8 @@ class StageView(msgspec.Struct, frozen=True, kw_only=True):
     """Bytes of the runs or parts that accepted attempts wrote."""
     attempts: int = 0
     """Attempts that were started, for any reason."""
+    skew: str = ""
+    """A sentence where one task has far more to read than the others."""
 
     @property
     def fraction(self) -> float:

@@ -13,6 +13,7 @@ import msgspec
 
 from mrcore.model.ids import AttemptId
 from mrcore.model.job import Codec, JobSpec
+from mrcore.model.skew import HeavyKey
 from mrcore.model.stages import Stage, stages_of
 from mrcore.storage.base import ObjectInfo
 
@@ -231,6 +232,8 @@ class TaskOutput(msgspec.Struct, frozen=True, kw_only=True, tag="output", omit_d
     """Length of each partition's section, in order, from offset 0. Empty in total order."""
     blocks: tuple[BlockKey, ...] = ()
     """In total order: the blocks of the run, in order, from offset 0."""
+    heavy_key: HeavyKey | None = None
+    """The key with by far the most pairs of the run, if there is one. Not in total order."""
     number_kinds: dict[str, str] = {}
     """Number type at each position of the keys ("" is the key itself, "0" and "1.2" are
     positions in tuples; "sort_key" and "sort_key.0" are what `sort_key` returns): "int" or "float".

@@ -14,6 +14,7 @@ import msgspec
 from mrcore.errors import UsageError
 from mrcore.model.ids import AttemptId, AttemptNumber, TaskId, is_job_id
 from mrcore.model.job import MAX_REDUCES
+from mrcore.model.skew import HeavyKey
 from mrcore.model.task import (
     MAX_PRINTED_BYTES,
     MAX_RESULT_BYTES,
@@ -104,6 +105,10 @@ def output_to_proto(output: TaskOutput) -> worker_service_pb2.TaskOutput:
             record=printable(bad.record, MAX_RECORD),
             traceback=printable(bad.traceback, MAX_RECORD),
         )
+    if output.heavy_key is not None:
+        heavy = output.heavy_key
+        message.heavy_key.partition, message.heavy_key.rows = heavy.partition, heavy.rows
+        message.heavy_key.shown = printable(heavy.shown, MAX_RECORD)
     if output.stored_bad_records is not None:
         message.stored_bad_records.CopyFrom(_stored_to_proto(output.stored_bad_records))
     return message
@@ -136,12 +141,20 @@ def output_from_proto(message: worker_service_pb2.TaskOutput) -> TaskOutput:
         counters=dict(counters) if counters else {},
         bad_records=tuple(map(_bad_record, bad_records)) if bad_records else (),
         stored_bad_records=_stored_from_proto(message),
+        heavy_key=_heavy_from_proto(message),
         elapsed_seconds=elapsed_from_proto(message.elapsed_seconds),
         class_a=message.class_a,
         class_b=message.class_b,
         result=result,
         printed=message.printed[-MAX_PRINTED_BYTES:],
     )
+
+
+def _heavy_from_proto(message: worker_service_pb2.TaskOutput) -> HeavyKey | None:
+    if not message.HasField("heavy_key"):
+        return None
+    heavy = message.heavy_key
+    return HeavyKey(heavy.partition, text_within(heavy.shown, "a key", MAX_RECORD), heavy.rows)
 
 
 def _stored_to_proto(stored: StoredBadRecords) -> worker_service_pb2.StoredBadRecords:

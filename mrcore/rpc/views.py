@@ -195,6 +195,7 @@ def stage_to_proto(view: StageView) -> job_pb2.StageProgress:
     """Return the message of a stage; sums beyond 64 bits are sent as the highest number."""
     fields = msgspec.structs.asdict(view)
     fields |= {"records": min(_UINT64, view.records), "bytes": min(_UINT64, view.bytes)}
+    fields |= {"skew": printable(view.skew, MAX_MESSAGE)}
     return job_pb2.StageProgress(**fields)
 
 

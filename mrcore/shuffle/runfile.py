@@ -13,16 +13,19 @@ their blocks) with their assignment, so they never read the footer; that is for 
 from __future__ import annotations
 
 import struct
+from operator import itemgetter
 from typing import Final, Protocol
 
 import msgspec
 
 from mrcore.errors import CorruptRunError
+from mrcore.model.skew import HEAVY_RUN_ROWS, HeavyKey
 from mrcore.model.task import BlockKey
 from mrcore.shuffle.blocks import MAX_BLOCK_BYTES, MAX_ROWS, BlockEncoder, cut_blocks
 from mrcore.shuffle.columns import Columns, concat
 from mrcore.shuffle.digest import RowDigest
-from mrcore.shuffle.keys import encoded_key
+from mrcore.shuffle.encoding import decode
+from mrcore.shuffle.keys import encoded_key, shown
 from mrcore.storage.base import Storage
 from mrcore.util.crc32c import extend_crc32c
 from mrcore.util.decoding import UNREADABLE
@@ -34,6 +37,8 @@ _BUFFER_BYTES: Final = 1 << 20
 _LARGE_BYTES: Final = 128 << 10
 FIRST_KEY_BYTES: Final = 1024
 """Bytes at most of the key by which a block is reported in total order."""
+_FULL_ROWS: Final = 100
+"""Rows of a block from which it is worth a look whether all have one key."""
 
 
 class Sink(Protocol):
@@ -98,6 +103,15 @@ class RunWriter:
         self.rows = 0
         self.sections: list[SectionFooter] = []
         self.blocks: list[BlockKey] = []
+        self._filling = (0, b"", 0)
+        """Partition, key and rows of the blocks before that have one key in all rows."""
+        self._fullest = (0, b"", 0)
+
+    @property
+    def heavy_key(self) -> HeavyKey | None:
+        """Return the key that fills the most blocks, if these have many rows."""
+        partition, key, rows = self._fullest
+        return HeavyKey(partition, shown(decode(key)), rows) if rows >= HEAVY_RUN_ROWS else None
 
     def cut_every(self, rows: int) -> None:
         """Begin a block every `rows` rows of a section, however these come."""
@@ -163,10 +177,23 @@ class RunWriter:
             self._section_rows += len(block)
             self.rows += len(block)
             self.largest_block_bytes = max(self.largest_block_bytes, block.size_bytes)
+            if len(block) >= _FULL_ROWS and not self._first_keys:
+                self._compare_keys(block)
             if self._first_keys:
                 first = separator(self._last_key, encoded_key(block.key_kind, block.keys, 0))
                 self.blocks.append(BlockKey(first, length, len(block)))
                 self._last_key = encoded_key(block.key_kind, block.keys, len(block) - 1)
+
+    def _compare_keys(self, block: Columns) -> None:
+        """Count the rows of a block if all have one key: rows are sorted, so the ends decide."""
+        key = encoded_key(block.key_kind, block.keys, 0)
+        if key != encoded_key(block.key_kind, block.keys, len(block) - 1):
+            return
+        partition, before, rows = self._filling
+        if (partition, before) != (len(self.sections), key):
+            partition, rows = len(self.sections), 0
+        self._filling = (partition, key, rows + len(block))
+        self._fullest = max(self._fullest, self._filling, key=itemgetter(2))
 
     def _push(self, data: bytes | memoryview) -> None:
         self._pieces.append(data)

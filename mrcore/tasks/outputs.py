@@ -128,6 +128,7 @@ class RunOutput(PairTaker):
             digest=digest,
             section_bytes=tuple(section.length_bytes for section in sections),
             blocks=tuple(writer.blocks),
+            heavy_key=writer.heavy_key,
             bytes_out=info.size_bytes,
         )
 

@@ -36,6 +36,7 @@ from mrcore.model.option_kinds import (
     Share,
     Whole,
 )
+from mrcore.model.skew import HeavyKey
 from mrcore.model.task import (
     BadRecord,
     BlockKey,
@@ -185,6 +186,7 @@ OUTPUTS = st.builds(
     bytes_out=UINT64,
     counters=st.dictionaries(TEXT, INT64, max_size=3),
     bad_records=st.lists(st.builds(BadRecord, TEXT, UINT64, TEXT, TEXT), max_size=2).map(tuple),
+    heavy_key=st.none() | st.builds(HeavyKey, UINT32, TEXT, UINT64),
     stored_bad_records=st.none() | st.builds(StoredBadRecords, UINT64, TEXT, st.none() | OBJECTS),
     elapsed_seconds=FLOAT,
     result=st.binary(max_size=64),

@@ -438,6 +438,7 @@ class StageProgress(_message.Message):
     RECORDS_OUT_FIELD_NUMBER: _builtins.int
     BYTES_OUT_FIELD_NUMBER: _builtins.int
     ATTEMPTS_FIELD_NUMBER: _builtins.int
+    SKEW_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """Name of the stage, which is part of its tasks' names: map, reduce, or such as step2-reduce."""
     tasks: _builtins.int
@@ -460,6 +461,8 @@ class StageProgress(_message.Message):
     """Bytes of the runs or parts that accepted attempts wrote."""
     attempts: _builtins.int
     """Attempts that were started, for any reason."""
+    skew: _builtins.str
+    """A sentence where one task has far more to read than the others."""
     def __init__(
         self,
         *,
@@ -474,10 +477,11 @@ class StageProgress(_message.Message):
         records_out: _builtins.int = ...,
         bytes_out: _builtins.int = ...,
         attempts: _builtins.int = ...,
+        skew: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempts", b"attempts", "bytes", b"bytes", "bytes_out", b"bytes_out", "completed", b"completed", "done_tasks", b"done_tasks", "idle", b"idle", "in_progress", b"in_progress", "name", b"name", "records", b"records", "records_out", b"records_out", "tasks", b"tasks"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempts", b"attempts", "bytes", b"bytes", "bytes_out", b"bytes_out", "completed", b"completed", "done_tasks", b"done_tasks", "idle", b"idle", "in_progress", b"in_progress", "name", b"name", "records", b"records", "records_out", b"records_out", "skew", b"skew", "tasks", b"tasks"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

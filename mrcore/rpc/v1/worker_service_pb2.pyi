@@ -387,6 +387,7 @@ class TaskOutput(_message.Message):
     RESULT_FIELD_NUMBER: _builtins.int
     PRINTED_FIELD_NUMBER: _builtins.int
     STORED_BAD_RECORDS_FIELD_NUMBER: _builtins.int
+    HEAVY_KEY_FIELD_NUMBER: _builtins.int
     digest: _builtins.bytes
     """Digest of the run's content."""
     records_in: _builtins.int
@@ -435,6 +436,10 @@ class TaskOutput(_message.Message):
     def stored_bad_records(self) -> Global___StoredBadRecords:
         """Records that were skipped, where they are too many for `bad_records`."""
 
+    @_builtins.property
+    def heavy_key(self) -> Global___HeavyKey:
+        """The key with by far the most pairs of the run, if there is one."""
+
     def __init__(
         self,
         *,
@@ -455,14 +460,45 @@ class TaskOutput(_message.Message):
         result: _builtins.bytes = ...,
         printed: _builtins.bytes = ...,
         stored_bad_records: Global___StoredBadRecords | None = ...,
+        heavy_key: Global___HeavyKey | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["object", b"object", "stored_bad_records", b"stored_bad_records"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["heavy_key", b"heavy_key", "object", b"object", "stored_bad_records", b"stored_bad_records"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["bad_records", b"bad_records", "blocks", b"blocks", "bytes_in", b"bytes_in", "bytes_out", b"bytes_out", "class_a", b"class_a", "class_b", b"class_b", "counters", b"counters", "digest", b"digest", "elapsed_seconds", b"elapsed_seconds", "number_kinds", b"number_kinds", "object", b"object", "printed", b"printed", "records_in", b"records_in", "records_out", b"records_out", "result", b"result", "section_bytes", b"section_bytes", "stored_bad_records", b"stored_bad_records"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bad_records", b"bad_records", "blocks", b"blocks", "bytes_in", b"bytes_in", "bytes_out", b"bytes_out", "class_a", b"class_a", "class_b", b"class_b", "counters", b"counters", "digest", b"digest", "elapsed_seconds", b"elapsed_seconds", "heavy_key", b"heavy_key", "number_kinds", b"number_kinds", "object", b"object", "printed", b"printed", "records_in", b"records_in", "records_out", b"records_out", "result", b"result", "section_bytes", b"section_bytes", "stored_bad_records", b"stored_bad_records"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___TaskOutput: _TypeAlias = TaskOutput  # noqa: Y015
+
+@_typing.final
+class HeavyKey(_message.Message):
+    """A key that fills whole blocks of a run."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PARTITION_FIELD_NUMBER: _builtins.int
+    SHOWN_FIELD_NUMBER: _builtins.int
+    ROWS_FIELD_NUMBER: _builtins.int
+    partition: _builtins.int
+    """Number of its partition."""
+    shown: _builtins.str
+    """The key as text."""
+    rows: _builtins.int
+    """Pairs in these blocks."""
+    def __init__(
+        self,
+        *,
+        partition: _builtins.int = ...,
+        shown: _builtins.str = ...,
+        rows: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["partition", b"partition", "rows", b"rows", "shown", b"shown"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___HeavyKey: _TypeAlias = HeavyKey  # noqa: Y015
 
 @_typing.final
 class StoredBadRecords(_message.Message):

@@ -127,6 +127,18 @@ def test_a_failure_is_told_once() -> None:
     assert stream.getvalue().count("map-00001@1.2 failed on w1: boom") == 1
 
 
+def test_a_task_far_above_the_others_is_told_once() -> None:
+    stream, clock = io.StringIO(), FakeClock()
+    progress = PlainProgress(stream, clock)
+    progress.update(job(3))
+    view = job(4)
+    stages = (view.stages[0], msgspec.structs.replace(view.stages[1], skew="reduce-00001 is hot."))
+    for _ in range(2):
+        clock.advance(LINE_SECONDS)
+        progress.update(msgspec.structs.replace(view, stages=stages))
+    assert stream.getvalue().count("mrcore: reduce-00001 is hot.\n") == 1
+
+
 def test_what_fails_in_the_same_way_is_told_in_short() -> None:
     stream = io.StringIO()
     shown = PlainProgress(stream, FakeClock())

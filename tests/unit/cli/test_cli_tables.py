@@ -161,6 +161,9 @@ def test_show_has_the_figures_of_each_stage(capsys: pytest.CaptureFixture[str]) 
     head, row = capsys.readouterr().out.splitlines()[-2:]
     assert head.split()[:6] == ["STAGE", "TASKS", "IDLE", "RUNNING", "COMPLETED", "ATTEMPTS"]
     assert " ".join(row.split()) == "step1-reduce 3 0 0 3 4 5 k 2 kB 70 1.5 kB"
+    stage = msgspec.structs.replace(stage, skew="step1-reduce-00002 is hot.")
+    show._print_job(msgspec.structs.replace(job, stages=(stage,)), "succeeded", None)
+    assert capsys.readouterr().out.endswith("\n\nstep1-reduce-00002 is hot.\n")
 
 
 def test_show_tells_what_happened_and_nothing_twice(

@@ -356,3 +356,27 @@ def test_joining_batches_of_different_kinds_keeps_every_type() -> None:
 
 def _columns(rows: list[Any]) -> Columns:
     return Columns(*key_column([k for k, _ in rows]), *value_column([v for _, v in rows]))
+
+
+def hot(key: str, rows: int) -> list[Columns]:
+    return [columns_of([(key, number) for number in range(rows)])]
+
+
+def test_a_run_names_the_key_that_fills_its_blocks() -> None:
+    rest = columns_of([(f"x{number:05d}", 1) for number in range(20_000)])
+    sections = [hot("a", 11_000), [*hot("m", 9_000), *hot("m", 9_000), rest], []]
+    _, writer, _ = write(MemoryStorage(), sections, block_bytes=8_192)
+    found = writer.heavy_key
+    assert found is not None
+    assert (found.partition, found.shown) == (1, "'m'")
+    # The last block of the key has others, too.
+    assert 17_000 < found.rows <= 18_000
+
+
+def test_a_run_of_many_keys_or_few_rows_names_none() -> None:
+    rest = columns_of([(f"x{number:05d}", 1) for number in range(20_000)])
+    cases: list[list[list[Columns]]] = [[[rest]], [hot("a", 9_000), hot("a", 9_000)], [[]]]
+    for sections in cases:
+        assert write(MemoryStorage(), sections, block_bytes=8_192)[1].heavy_key is None
+    _, writer, _ = write(MemoryStorage(), [hot("a", 20_000)], first_keys=True)
+    assert writer.heavy_key is None

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from mrcore.master.core import views
+from mrcore.master.core.facts import TaskWon
+from mrcore.model.ids import AttemptId, AttemptNumber, TaskId
 from mrcore.model.job import JobState
+from mrcore.model.skew import HeavyKey
 from mrcore.model.snapshots import FailureView, JobView, job_json
-from mrcore.model.task import FailureKind
+from mrcore.model.task import FailureKind, TaskOutput
 from tests.scenario.script import Script
 
 
@@ -43,3 +46,29 @@ def test_a_job_that_waits_names_the_jobs_before() -> None:
     assert view.note == "waits for a, b, c and 2 more"
     assert job_json(view)["waits_for"] == list("abcde")
     assert "waits_for" not in job_json(seen(script, "a"))
+
+
+def won(script: Script, task: TaskId, number: int, *sections: int) -> None:
+    """Let a map task leave a run with these sections."""
+    output = TaskOutput(section_bytes=sections, records_out=2_000_000, heavy_key=HEAVY)
+    fact = TaskWon(attempt=AttemptId(task, AttemptNumber(1, number)), worker_id="w1", output=output)
+    script.facts.append(fact)
+    script.machine.apply(fact)
+
+
+HEAVY = HeavyKey(1, "'the'", 1_500_000)
+HOT = "reduce-00001 gets at least 3,000,000 of 4,000,000 pairs under one key, 'the'."
+
+
+def test_a_task_far_above_the_others_is_named_once_all_that_it_reads_is_there() -> None:
+    script = Script()
+    script.obey("submit j maps=2 reduces=3")
+    won(script, TaskId("j", 0, 0), 1, 10, 10, 10)
+    assert [stage.skew for stage in seen(script, "j").stages] == ["", ""]
+    won(script, TaskId("j", 0, 1), 2, 10, 10, 10)
+    maps, reduces = seen(script, "j").stages
+    assert maps.skew == ""
+    assert reduces.skew.startswith(HOT)
+    # It is a part of the journal's state, so the next master and an ended job have it, too.
+    assert script.replayed().cluster.durable == script.machine.cluster.durable
+    assert script.start().cluster.durable.jobs["j"].stages[1].skew == reduces.skew

@@ -176,6 +176,7 @@ STAGES = st.builds(
     records=UINT64,
     bytes=UINT64,
     done_tasks=FLOAT,
+    skew=TEXT,
 )
 
 
