@@ -66,6 +66,11 @@ def choose_job(jobs: Iterable[tuple[int, int, int]]) -> int | None:
     return chosen
 
 
+def may_prefetch(median: float | None, limits: Limits) -> bool:
+    """Return whether tasks with this median of durations may be sent ahead: they are short."""
+    return median is not None and median < limits.prefetch_slow_seconds
+
+
 def prefetch(median: float | None, idle: int, slots: int, all_slots: int, limits: Limits) -> int:
     """Return how many attempts a worker may hold beyond its slots.
 
@@ -73,7 +78,7 @@ def prefetch(median: float | None, idle: int, slots: int, all_slots: int, limits
     are better kept for whoever is free first. Never more than the worker's share of what is idle,
     so that the last tasks of a stage spread over all slots.
     """
-    if median is None or median >= limits.prefetch_slow_seconds:
+    if median is None or not may_prefetch(median, limits):
         return 0
     bridge = math.ceil(limits.prefetch_seconds / max(median, 1e-4))
     per_slot = min(bridge, limits.prefetch_per_slot_max)

@@ -81,6 +81,8 @@ class Scheduler:
     def _ahead(self, worker: Worker, job: LiveJob, stage: LiveStage) -> int:
         """Return how many attempts the worker may hold beyond its slots."""
         median = stage.durations.median()
+        if not policy.may_prefetch(median, self.cluster.limits):
+            return 0  # without a look at the idle workers, of which there may be thousands
         idle = max(0, stage.ready - self._free_slots(job))  # 61_idle_slots_come_first
         return policy.prefetch(median, idle, worker.slots, self.cluster.slots, self.cluster.limits)
 
