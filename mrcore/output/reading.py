@@ -22,19 +22,28 @@ _CHUNK_BYTES = 1 << 20
 
 
 def output_parts(output_uri: str) -> list[ObjectInfo]:
-    """Return the parts that the receipt names, in order; raise UsageError without a receipt."""
+    """Return the parts that the receipt names, in order; raise UsageError without a receipt.
+
+    Raises DataError for a part that is missing, or has another size.
+    """
     from mrcore.output.receipt import read_receipt
 
-    storage = storage_for(output_uri)
-    try:
-        return [
-            storage.stat(f"{output_uri}/{part.name}") for part in read_receipt(output_uri).parts
-        ]
-    except NotFoundError as error:
-        problem = str(error).rstrip(".")
-        raise DataError(
-            f"A part of the output is missing, {problem}. See `mrcore verify`."
-        ) from None
+    storage, infos = storage_for(output_uri), []
+    for part in read_receipt(output_uri).parts:
+        try:
+            info = storage.stat(f"{output_uri}/{part.name}")
+        except NotFoundError as error:
+            problem = str(error).rstrip(".")
+            raise DataError(
+                f"A part of the output is missing, {problem}. See `mrcore verify`."
+            ) from None
+        if info.size_bytes != part.size_bytes:
+            raise DataError(
+                f"{object_names.shown(info.uri)} has {info.size_bytes:,} bytes, and the receipt "
+                f"says {part.size_bytes:,}: it was changed or cut. See `mrcore verify`."
+            )
+        infos.append(info)
+    return infos
 
 
 def output_chunks(output_uri: str) -> Iterator[bytes]:

@@ -20,6 +20,7 @@ from mrcore.rpc.tokens import TokenTable
 _UNREADABLE: Final = "the bytes of the request are not a message of this call"
 _TOO_MANY: Final = "the master answers as many calls as it can: try again later"
 _STRANGE: Final = "this call does not have a token of the cluster that is valid"
+_STANDS_BY: Final = "This master stands by and answers no calls."
 HANDLERS_MAX: Final = 1_024
 """Guarded handlers that are kept: more than callers with different tokens have methods."""
 MAX_CALLS: Final = 20_000
@@ -46,6 +47,9 @@ class Guard(grpc.aio.ServerInterceptor):
         self._refuse: grpc.RpcMethodHandler[Any, Any] = grpc.stream_stream_rpc_method_handler(
             self._name_leader
         )
+        self._turn_away: grpc.RpcMethodHandler[Any, Any] = grpc.stream_stream_rpc_method_handler(
+            _stand_by
+        )
         self._handlers: dict[tuple[str, bytes], tuple[Any, Any]] = {}
         """Handlers of a method, without and with a guard, by the method and the caller's header."""
         self._calls = 0
@@ -70,7 +74,7 @@ class Guard(grpc.aio.ServerInterceptor):
         if not held:
             if given:
                 self._tokens.on_unknown()
-            return self._for_stranger(method)
+            return self._for_stranger(method, given)
         if self.leader is not None and not method.startswith(HEALTH_PREFIX):
             return self._refuse
         allowed = METHODS.get(method)
@@ -94,17 +98,23 @@ class Guard(grpc.aio.ServerInterceptor):
         self._handlers[call] = (handler, guarded)
         return guarded
 
-    def _for_stranger(self, method: str) -> Any:
-        """Return the handler of a call without a valid token."""
-        return self._health.for_stranger(method) or (self._deny if self._tokens else self._refuse)
+    def _for_stranger(self, method: str, given: bytes) -> Any:
+        """Return the handler of a call without a valid token.
+
+        The leader may have made a token that a standby has yet to read. So the standby does not
+        judge a token that it does not know: the caller tries again, and the next leader knows it.
+        """
+        open_to_all = self._health.for_stranger(method)
+        if open_to_all is not None:
+            return open_to_all
+        return self._turn_away if self.leader is not None and given else self._deny
 
     async def _name_leader(self, requests: object, context: _Context) -> None:
         """Refuse a call while this master stands by."""
         del requests
         metadata = ((LEADER_KEY, self.leader),) if self.leader else ()
         where = f" The leader is at {self.leader}." if self.leader else ""
-        error = ClusterUnreachableError(f"This master stands by and answers no calls.{where}")
-        await abort(context, error, metadata)
+        await abort(context, ClusterUnreachableError(f"{_STANDS_BY}{where}"), metadata)
 
     def _guarded(self, handler: Any, admits: Callable[[], bool], *, parks: bool) -> Any:
         """Return a handler that counts its calls, and refuses bytes that are not its message.
@@ -185,6 +195,12 @@ async def _check(admits: Callable[[], bool], context: _Context) -> None:
     """End a call whose token has expired or was revoked meanwhile."""
     if not admits():
         await context.abort(grpc.StatusCode.UNAUTHENTICATED, _STRANGE)
+
+
+async def _stand_by(requests: object, context: _Context) -> None:
+    """Refuse a call of a stranger, who does not learn where the leader is."""
+    del requests
+    await abort(context, ClusterUnreachableError(_STANDS_BY))
 
 
 async def _deny(requests: object, context: _Context) -> None:

@@ -115,3 +115,12 @@ def test_a_cut_part_is_named_and_leaves_no_memory_behind(extension: str) -> None
         finally:
             tracemalloc.stop()
     assert left < 4 << 20
+
+
+def test_a_part_that_was_cut_is_not_taken_for_the_output() -> None:
+    place = stores.memory_place()
+    with stores.registered(place):
+        uri = _put_output(place, [("part-0", b"a\nb\n"), ("part-1", b"c\n")])
+        place.put("out/part-1", b"")
+        with pytest.raises(DataError, match=r"part-1 has 0 bytes, and the receipt says 2: it was"):
+            list(reading.output_lines(uri))
