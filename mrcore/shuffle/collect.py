@@ -170,7 +170,7 @@ class Collector:
 
     def columns(self, keys: Sequence[Any], values: Sequence[Any]) -> Columns:
         """Return columns of keys that were checked."""
-        key_kind, key_array = key_column(keys)
+        key_kind, key_array = key_column(keys, self.types.one)
         try:
             value_kind, value_array = value_column(values)
         except UnpicklableValueError as error:

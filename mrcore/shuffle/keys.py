@@ -97,6 +97,12 @@ class KeyTypes:
         return self._seen.get("") == {kind}
 
     @property
+    def one(self) -> type | None:
+        """Return the type of all keys seen, None where they have several."""
+        seen = self._seen.get("", ())
+        return next(iter(seen)) if len(seen) == 1 else None
+
+    @property
     def number_kinds(self) -> dict[str, str]:
         """Return "int" or "float" for each position that has numbers."""
         return {
@@ -153,11 +159,16 @@ def _refuse_nan(found: Sequence[Any], keys: Sequence[Any]) -> None:
         )
 
 
-def key_column(keys: Sequence[Any]) -> tuple[KeyKind, Array]:
-    """Return the column of keys that `KeyTypes.check` has passed."""
-    kinds = set(map(type, keys))
-    if len(kinds) == 1:
-        (type_,) = kinds
+def key_column(keys: Sequence[Any], type_: type | None = None) -> tuple[KeyKind, Array]:
+    """Return the column of keys that `KeyTypes.check` has passed; `type_` is that of all of them.
+
+    Without it their types are looked at.
+    """
+    if type_ is None:
+        kinds = set(map(type, keys))
+        if len(kinds) == 1:
+            (type_,) = kinds
+    if type_ is not None:
         kind = _NATIVE.get(type_)
         if kind is not None:
             try:

@@ -143,6 +143,27 @@ def test_keys_of_a_megabyte_take_few_rounds() -> None:
     assert chunk.call_count < 1000
 
 
+@given(st.lists(SINGLE, max_size=3))
+@example([["a", "b\0"], ["\ud800"]])  # a lone surrogate
+@example([[1], [1 << 63], [True]])
+@example([[True], [None], [False]])
+@example([["a"], [b"a"], ["b"]])
+@example([[(1, "a")], [(None,)]])
+def test_a_column_is_the_same_where_the_type_of_all_keys_is_known(batches: list[list[Any]]) -> None:
+    types = KeyTypes()
+    for keys in filter(None, batches):
+        try:
+            checked = types.check(keys)
+        except KeyTypeError:
+            return
+        kind, column = key_column(checked)
+        known_kind, known_column = key_column(checked, types.one)
+        assert kind is known_kind
+        assert column.equals(known_column)
+    seen = {type(key) for keys in batches for key in keys}
+    assert types.one is (seen.pop() if len(seen) == 1 else None)
+
+
 @given(SINGLE, st.integers(1, 300))
 def test_both_representations_belong_to_the_same_partition(keys: list[Any], n: int) -> None:
     kind, column = key_column(keys)
