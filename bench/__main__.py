@@ -34,7 +34,7 @@ def main() -> int:
     if options.json:
         options.json.write_text(report.encode(*found))
     if options.page:
-        report.fill(options.page, *found)
+        report.fill(options.page, *found, chart=options.chart)
     if options.chart:
         failures += _draw(home, report.encode(*found), options.chart)
     return min(failures, 1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -10,6 +11,7 @@ from typing import Any, Final
 from bench.rows import Row, Target, shown_value
 
 BEGIN: Final = "<!-- scripts/bench writes this table -->"
+BEGIN_GROWTH: Final = "<!-- scripts/bench growth writes this table -->"
 END: Final = "<!-- end of the table -->"
 
 
@@ -43,14 +45,20 @@ def markdown(machine: str, date: str, rows: Sequence[Row]) -> str:
     return "\n".join(lines)
 
 
-def fill(page: Path, machine: str, date: str, rows: Sequence[Row]) -> None:
-    """Put the table between the two marks of a page.
+def fill(
+    page: Path, machine: str, date: str, rows: Sequence[Row], *, chart: Path | None = None
+) -> None:
+    """Put the table between the two marks of a page, after the chart; growth has its own marks.
 
     Raises ValueError where the page lacks one of them.
     """
-    before, begin, rest = page.read_text().partition(BEGIN)
+    grows = all("workers" in (row.point or {}) for row in rows)
+    mark = BEGIN_GROWTH if grows else BEGIN
+    before, begin, rest = page.read_text().partition(mark)
     _, end, after = rest.partition(END)
     if not end:
-        raise ValueError(f"{page} has no place for the table. Mark it by {BEGIN} and {END}.")
+        raise ValueError(f"{page} has no place for the table. Mark it by {mark} and {END}.")
     table = markdown(machine, date, rows)
-    page.write_text(f"{before}{begin}\n\n{table}\n\n{end}{after}")
+    place = "" if chart is None else os.path.relpath(chart, page.parent)
+    picture = f"![The figures below as a picture]({place})\n\n" if place else ""
+    page.write_text(f"{before}{begin}\n\n{picture}{table}\n\n{end}{after}")

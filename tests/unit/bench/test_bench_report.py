@@ -45,7 +45,24 @@ def test_a_page_without_a_place_is_left_alone(tmp_path: Path) -> None:
     assert page.read_text() == "# Title\n"
 
 
-def test_the_table_of_the_documents_is_that_of_their_figures() -> None:
-    table = report.markdown(*report.decode((ROOT / "docs/performance.json").read_text()))
+def test_growth_has_a_place_of_its_own_and_the_picture_comes_first(tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    page.write_text(f"{report.BEGIN}\nold\n{report.END}\n{report.BEGIN_GROWTH}\n{report.END}\n")
+    grown = [Row("x", 1.0, "s", NO_TARGET, "", {"work": "x", "workers": 2, "megabytes": 1.0})]
+    report.fill(page, "2 cores", "2026-12-01", grown, chart=tmp_path / "pictures/x.png")
+    text = page.read_text()
+    assert text.startswith(f"{report.BEGIN}\nold\n{report.END}\n{report.BEGIN_GROWTH}\n\n![")
+    assert "](pictures/x.png)\n\n2 cores, 2026-12-01.\n" in text
+
+
+def test_the_tables_of_the_documents_are_those_of_their_figures() -> None:
     page = (ROOT / "docs/performance.md").read_text()
-    assert f"{report.BEGIN}\n\n{table}\n\n{report.END}" in page
+    for name, mark in (("performance", report.BEGIN), ("growth", report.BEGIN_GROWTH)):
+        between = page.partition(mark)[2].partition(report.END)[0].strip()
+        figures = ROOT / f"docs/{name}.json"
+        if not figures.exists():
+            assert not between, f"the table of {name} is without figures"
+            continue
+        table = report.markdown(*report.decode(figures.read_text()))
+        assert between == f"![The figures below as a picture]({name}.png)\n\n{table}"
+        assert (ROOT / f"docs/{name}.png").exists()
