@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 
 import mrcore
-from mrcore.errors import OutputError
 from mrcore.model import object_names
 from mrcore.model.ids import AttemptId, AttemptNumber, TaskId
 from mrcore.model.task import BadRecord, RunInput, TaskOutput, TaskSpec, TaskWork
 from mrcore.output import commit
+from mrcore.output.files import BadRecordsMissingError
 from mrcore.output.receipt import read_receipt
 from mrcore.storage.memory import MemoryStorage
 from mrcore.storage.registry import register, storage_for
@@ -128,10 +128,12 @@ def test_a_stored_list_that_is_gone_fails_the_commit(tmp_path: Path) -> None:
     plan = commit.prepare(job, "job", (), receipt, bad_records={"map-00007": info})
     assert f"{job.output_uri}/_bad/map-00007.jsonl" in {each.destination for each in plan.staged}
     storage_for(info.uri).delete(info.uri)
-    with pytest.raises(OutputError, match="The bad records of map-00007 are not at"):
+    with pytest.raises(BadRecordsMissingError, match="of map-00007 are gone") as missing:
         commit.prepare(job, "job", (), receipt, bad_records={"map-00007": info})
+    assert missing.value.tasks == ("map-00007",)
     with storage_for(info.uri).open_write(info.uri) as writer:
         writer.write(b"of somebody else")
         writer.commit()
-    with pytest.raises(OutputError, match="The bad records of map-00007 are not at"):
+    with pytest.raises(BadRecordsMissingError, match="of map-00007 are gone") as missing:
         commit.prepare(job, "job", (), receipt, bad_records={"map-00007": info})
+    assert missing.value.tasks == ("map-00007",)
