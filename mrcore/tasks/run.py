@@ -71,7 +71,8 @@ def run_task(
     setup = setup or Setup(functions, spec.job.params)
     started = clock.monotonic()
     before = operations.counted()
-    folder = scratch / f"attempt-{spec.attempt.number}"
+    name = f"attempt-{spec.attempt.number}"
+    folder = scratch / name
     thresholds = gc.get_threshold()
     # A task makes millions of small objects, hardly any of them in cycles: they are scanned less
     # often, but still are, since the user's code may well make cycles.
@@ -111,7 +112,7 @@ def run_task(
         if pool is not usual:
             pool.release_unused()
         gc.set_threshold(*thresholds)
-        _remove(folder)
+        _remove(f"{scratch}/{name}")  # as a path it would be put together anew
     result = tellable(result)
     if isinstance(result, TaskFailure):
         return result
@@ -124,9 +125,9 @@ def run_task(
     )
 
 
-def _remove(folder: Path) -> None:
+def _remove(folder: str) -> None:
     """Remove the folder of an attempt, which hardly any small one has made."""
-    if os.access(folder, os.F_OK):  # a look that raises would take ten times as long
+    if os.access(folder, os.F_OK):  # a look that raises would take several times as long
         shutil.rmtree(folder, ignore_errors=True)
 
 
