@@ -315,6 +315,8 @@ def job_json(job: JobView) -> dict[str, Any]:
         result["limit"] = job.limit
     if job.waits_for:
         result["waits_for"] = list(job.waits_for)
+    if skewed := [stage.skew for stage in job.stages if stage.skew]:
+        result["skew"] = skewed
     if job.cost is not None:
         result["cost"] = cost_json(job.cost)
     if job.message or job.failure:

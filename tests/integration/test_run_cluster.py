@@ -7,7 +7,7 @@ import signal
 import socket
 import subprocess
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Final
 
 import pytest
 
@@ -103,6 +103,30 @@ def test_run_submit_watch_and_the_tables(cluster: Cluster) -> None:
     unknown = place.run("show", "no-such-job")
     assert unknown.returncode == 2
     assert "no-such-job" in unknown.stderr
+
+
+HOT: Final = """
+import mrcore, pyarrow as pa
+
+def map(key, batch):
+    keys = ["hot"] * 1_200_000 + [f"cold {number}" for number in range(1_000)]
+    return pa.table({"key": keys, "value": pa.array([1] * len(keys))})
+
+reduce = mrcore.sum
+"""
+
+
+def test_a_heavy_key_is_named_by_run_and_by_show(cluster: Cluster) -> None:
+    place = cluster.place
+    place.write("in.txt", "a\n")
+    place.write("hot.py", HOT)
+    ran = place.done("run", "hot.py", "in.txt", "-o", "hot", "-r", "2", "--input-format", "arrow")
+    assert "of 1,201,000 pairs under one key, 'hot'." in ran.stderr
+    job_id = json.loads(place.done("jobs", "--json", "-n", "1").stdout)[0]["job_id"]
+    (sentence,) = place.json("show", job_id)["skew"]
+    assert sentence in ran.stderr
+    assert sentence in place.done("show", job_id).stdout
+    assert "hot\t1200000" in place.lines("hot")
 
 
 def test_the_output_of_a_running_task_is_followed_to_its_end(cluster: Cluster) -> None:
