@@ -30,6 +30,9 @@ _OPTIONS: Final[tuple[tuple[str, Any], ...]] = (
     # The answer comes from gRPC's own threads, so a busy loop does not delay it.
     ("grpc.keepalive_time_ms", 5_000),
     ("grpc.keepalive_timeout_ms", 5_000),
+    # A ping that measures the bandwidth may be out, in whose place no other is sent: it waits for a
+    # minute by default.
+    ("grpc.http2.ping_timeout_ms", 5_000),
     ("grpc.http2.max_pings_without_data", 0),
     # A restarted master is found again soon.
     ("grpc.initial_reconnect_backoff_ms", 100),
