@@ -3,11 +3,15 @@
 gRPC's server decodes the name of any other method before it asks anybody, and ends where that is
 not UTF-8: one request of a stranger would stop a master. So the names of all methods are registered
 with its core, and calls of others wait there until the core drops them.
+
+This needs parts of gRPC that are not public. A version without them gets gRPC's own server, which
+serves the same calls, more slowly, and a warning.
 """
 
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Iterable, Sequence
 from functools import partial
 from typing import Any, Final
@@ -18,6 +22,16 @@ from grpc._cython import cygrpc  # type: ignore[attr-defined] # noqa: TID251 - t
 UNKNOWN_SECONDS: Final = 5
 """Time after which the core drops calls of unknown methods, and those that nobody takes."""
 OPTIONS: Final = (("grpc.server_max_unrequested_time_in_server", UNKNOWN_SECONDS),)
+INNER_PARTS: Final = (
+    "_MethodResolver",
+    "_handle_rpc",
+    "_schedule_rpc_coro",
+    "AioServer._make_request_call_future",
+    "AioServer.add_registered_method_handlers",
+)
+"""Parts of gRPC's core that are not public, and that this module uses."""
+
+log = logging.getLogger(__name__)
 
 
 class _Server(cygrpc.AioServer):  # type: ignore[misc] # it has no types
@@ -75,7 +89,25 @@ def make_server(
 ) -> grpc.aio.Server:
     """Return a server of some methods, whose handlers the first interceptor finds."""
     server = grpc.aio.server(interceptors=interceptors, options=options)
+    missing = missing_parts()
+    if missing:
+        log.warning(
+            "grpcio %s has no %s: calls cost more, and a malformed name of a method can stop this "
+            "process. Install the version of constraints.txt.",
+            grpc.__version__,
+            missing[0],
+        )
+        return server
     inner = _Server(cygrpc.get_working_loop(), tuple(interceptors), (*options, *OPTIONS), None)
     inner.add_registered_method_handlers(dict.fromkeys(methods))
     server._server = inner  # type: ignore[attr-defined] # noqa: SLF001 - it has no other seam
     return server
+
+
+def missing_parts() -> list[str]:
+    """Return which of `INNER_PARTS` the installed gRPC does not have."""
+    return [name for name in INNER_PARTS if not _has(cygrpc, name.split("."))]
+
+
+def _has(place: object, names: Sequence[str]) -> bool:
+    return not names or (hasattr(place, names[0]) and _has(getattr(place, names[0]), names[1:]))

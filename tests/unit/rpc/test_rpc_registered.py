@@ -10,6 +10,7 @@ import grpc
 import grpc.aio
 import pytest
 
+from mrcore.rpc import registered
 from mrcore.rpc.channel import connect_aio
 from mrcore.rpc.cluster import parse_address
 from mrcore.rpc.roles import ABSENT
@@ -51,3 +52,22 @@ def test_a_tool_that_tries_newer_reflection_first_is_told_at_once() -> None:
             assert caught.value.code() is grpc.StatusCode.UNIMPLEMENTED
 
     asyncio.run(check())
+
+
+def test_a_grpc_without_an_inner_part_serves_all_the_same_and_says_so(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    parts = (*registered.INNER_PARTS, "AioServer._renamed")
+    monkeypatch.setattr(registered, "INNER_PARTS", parts)
+
+    async def check() -> None:
+        async with serving() as (_, credentials):
+            assert await call(credentials) == 7
+
+    asyncio.run(check())
+    (record,) = [one for one in caplog.records if one.name == registered.__name__]
+    assert "has no AioServer._renamed" in record.getMessage()
+
+
+def test_the_grpc_of_the_tests_has_all_inner_parts() -> None:
+    assert registered.missing_parts() == []
