@@ -41,6 +41,10 @@ LOOK_AGAIN_SECONDS: Final = 1.0
 """Longest wait for credentials that are missing beside a master that answers."""
 _LEADER_SECONDS: Final = 0.5
 """Pause between two looks for the leader of a state."""
+_TAKE_OVER_SECONDS: Final = 20.0
+"""Longest wait for a standby that lives to lead in place of a master that does not answer."""
+_LIVE_SECONDS: Final = 15.0
+"""Age of the record of a master that lives, at most, where clocks are not quite equal."""
 
 
 def find_credentials(
@@ -122,21 +126,31 @@ def _reach_leader(state_uri: str, role: Role, seconds: float | None, clock: Cloc
     """Return how to call the leader of a state.
 
     A master may be starting just now, or in place of the one that is named there: so each try
-    reads the leader anew.
+    reads the leader anew. Where another master lives it has time to take over.
     """
     if seconds is None:
         return state_credentials(state_uri, role)
-    end = clock.monotonic() + seconds
+    began = clock.monotonic()
     while True:
         try:
             found = state_credentials(state_uri, role)
             _check_certificate(found, _reach(found.address, 0.0, clock))
         except ClusterUnreachableError:
-            if end - clock.monotonic() <= _LEADER_SECONDS:
-                raise
+            left = began + seconds - clock.monotonic()
+            if left <= _LEADER_SECONDS:
+                if seconds >= _TAKE_OVER_SECONDS or not _has_standby(state_uri, clock):
+                    raise
+                seconds = _TAKE_OVER_SECONDS
             clock.sleep(_LEADER_SECONDS)
         else:
             return found
+
+
+def _has_standby(state_uri: str, clock: Clock) -> bool:
+    """Return whether masters live besides one, as their records in a state show."""
+    infos = storage_for(state_uri).list(object_names.masters_prefix(state_uri))
+    earliest = clock.wall() - _LIVE_SECONDS
+    return sum(info.modified_seconds > earliest for info in infos) > 1
 
 
 def _loopback_credentials(

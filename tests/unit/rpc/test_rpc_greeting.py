@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import socket
 import threading
 from collections.abc import Callable, Iterator
@@ -143,23 +144,52 @@ def test_a_master_that_was_not_looked_for_is_not_said_to_be_there(
         find_credentials("127.0.0.1:1", reach_seconds=None)
 
 
-def test_a_leader_that_comes_just_now_is_found(tmp_path: Path) -> None:
-    state_uri = f"file://{tmp_path}"
-    leader = Leader(cluster_id="c", epoch=1, address="")
+def write_leader(folder: Path, address: str) -> None:
+    """Write the state of a cluster that is led at this address."""
+    (folder / "tokens").mkdir(exist_ok=True)
     own = RoleToken(role=Role.USER, token="t", created_at=0.0)
-    (tmp_path / "tokens").mkdir()
-    (tmp_path / "tokens/user.json").write_bytes(msgspec.json.encode(own))
+    (folder / "tokens/user.json").write_bytes(msgspec.json.encode(own))
+    leader = Leader(cluster_id="c", epoch=1, address=address)
+    (folder / "leader.json").write_bytes(msgspec.json.encode(leader))
 
-    def lead(address: str) -> None:
-        content = msgspec.json.encode(msgspec.structs.replace(leader, address=address))
-        (tmp_path / "leader.json").write_bytes(content)
 
-    with socket.socket() as nobody, listening(greets) as address:
+@contextlib.contextmanager
+def dead_leader(folder: Path, records_age: float) -> Iterator[FakeClock]:
+    """Write the state of a leader that does not answer, and of two masters; yield a clock."""
+    clock = FakeClock()
+    (folder / "masters").mkdir()
+    for name in ("a", "b"):
+        record = folder / "masters" / name
+        record.write_bytes(b"{}")
+        os.utime(record, (clock.wall() - records_age,) * 2)
+    with socket.socket() as nobody:
         nobody.bind(("127.0.0.1", 0))
-        former = f"127.0.0.1:{nobody.getsockname()[1]}"
-        clock = StartingClock(lambda: lead(former), lambda: lead(address))
-        found = find_credentials(None, state_uri, clock=clock)
+        write_leader(folder, f"127.0.0.1:{nobody.getsockname()[1]}")
+        yield clock
+
+
+def test_a_leader_that_comes_just_now_is_found(tmp_path: Path) -> None:
+    with dead_leader(tmp_path, 1e6), listening(greets) as address:
+        clock = StartingClock(lambda: None, lambda: write_leader(tmp_path, address))
+        found = find_credentials(None, f"file://{tmp_path}", clock=clock)
         assert (found.address, found.token) == (address, "t")
+
+
+def test_a_standby_that_lives_has_time_to_take_over(tmp_path: Path) -> None:
+    with dead_leader(tmp_path, 3.0), listening(greets) as address:
+        waits: list[Callable[[], object]] = [lambda: None] * 30
+        clock = StartingClock(*waits, lambda: write_leader(tmp_path, address))
+        assert find_credentials(None, f"file://{tmp_path}", clock=clock).address == address
+
+
+@pytest.mark.parametrize(("records_age", "seconds"), [(3.0, 20.0), (60.0, 5.0)])
+def test_a_leader_that_nobody_replaces_is_not_waited_for_any_longer(
+    tmp_path: Path, records_age: float, seconds: float
+) -> None:
+    with dead_leader(tmp_path, records_age) as clock:
+        with pytest.raises(ClusterUnreachableError, match="No master answers at"):
+            find_credentials(None, f"file://{tmp_path}", clock=clock)
+        assert seconds - 1 <= sum(clock.slept) <= seconds
 
 
 def test_another_server_of_grpc_is_no_master(
