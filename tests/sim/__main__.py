@@ -24,8 +24,8 @@ def say(line: str) -> None:
 
 def play_one(seed: int) -> int:
     """Print all that happens in one seed, with a check after every step."""
-    result = simulate(seed, check_every=1)
-    say("\n".join(result.world.log()))
+    result = simulate(seed, check_every=1, is_logged=True)
+    say("\n".join(result.log))
     say(result.problem or "all is well")
     return 1 if result.problem else 0
 

@@ -6,7 +6,7 @@ after a higher one was taken would be a second leader that acts.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 import msgspec
 
@@ -109,7 +109,7 @@ class History:
         self._contents[entry.number] = content
         self._states[entry.number] = _encoded(self.durable)
 
-    def judge_compaction(self, names: list[str], number: int) -> None:
+    def judge_compaction(self, names: Sequence[str], number: int) -> None:
         """Check that all is gone for which the kept snapshots stand, once one was written."""
         snapshots = [int(n.removeprefix(SNAPSHOTS)) for n in names if n.startswith(SNAPSHOTS)]
         assert number in snapshots, f"snapshot {number} is not there"

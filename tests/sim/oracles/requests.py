@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from mrcore.master.core.commands import Reply
-from mrcore.master.core.events import Event, Synced
+from mrcore.master.core.events import Event, Synced, Ticked
 from mrcore.master.core.machine import Machine, Outcome
 from mrcore.model.attempts import AttemptState, HeldAttempt
 from mrcore.model.ids import AttemptId, AttemptNumber, TaskId
@@ -144,7 +144,9 @@ class RequestOracle:
         for command in outcome.commands:
             if isinstance(command, Reply):
                 self._judge_reply(command, machine)
-        self._judge_patience(machine)
+        # What is late stays so until it comes, and time is seen to pass by ticks.
+        if isinstance(event, Ticked):
+            self._judge_patience(machine)
 
     def _judge_request(self, event: Synced, before: Before, machine: Machine) -> None:
         worker, report = machine.cluster.workers.get(event.worker_id), self.reports[event.worker_id]

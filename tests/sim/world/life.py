@@ -127,6 +127,9 @@ class Life:
         leader = Leader(cluster_id="c", epoch=journal.epoch, address=self.master.address)
         announce(self.scene.view, STATE, leader)
         self.shell = SimShell(self)
+        lives = [each.life for each in self.scene.masters.values()]
+        shells = [life.shell for life in lives if life is not None]
+        self.scene.history.acts(shell.epoch for shell in shells if shell is not None)
         self.shell.begin()
         beat = self.spawn(self._beat) if self.world.scale.masters > 1 else None
         self._flush(process)

@@ -26,6 +26,7 @@ from tests.sim.world.world import World
 if TYPE_CHECKING:
     from tests.sim.oracles.machine import Oracle
     from tests.sim.world.jobs import SimJob
+    from tests.sim.world.life import Life
     from tests.sim.world.workers import SimWorker
 
 MakeMachine = Callable[[Limits, Random], Machine]
@@ -54,6 +55,8 @@ class Master(Protocol):
 
     name: str
     address: str
+    life: Life | None
+    """Its process, if it has one."""
 
     def synchronize(self, request: Synced) -> None:
         """Take in a worker's request."""

@@ -185,15 +185,13 @@ class SimShell:
         """Take note of an append: one that takes long is a stall."""
         self._stalls.append_began(self.clock.monotonic())
         self._appends += 1
-        append = self._appends
+        self.world.at(STALL_SECONDS + 0.01, partial(self._look_at_append, self._appends))
 
-        def look() -> None:
-            if not self._has_ended and append == self._appends:
-                if not self.life.master.is_frozen:
-                    self.stalled(0.0)
-                self.world.at(HEARTBEAT_SECONDS, look)
-
-        self.world.at(STALL_SECONDS + 0.01, look)
+    def _look_at_append(self, append: int) -> None:
+        if not self._has_ended and append == self._appends:
+            if not self.life.master.is_frozen:
+                self.stalled(0.0)
+            self.world.at(HEARTBEAT_SECONDS, partial(self._look_at_append, append))
 
     def appended(self, facts: int) -> None:
         """Obey what waited for the append."""

@@ -6,8 +6,12 @@ caller is cut off, slow or unlucky. Workers write to it directly, with faults of
 
 from __future__ import annotations
 
+import bisect
+import itertools
+from collections.abc import Iterator, Sequence
 from typing import Any, Protocol
 
+from mrcore.errors import UnavailableError
 from mrcore.master.shell.snapshots import KEPT
 from mrcore.model.ids import AttemptId
 from mrcore.storage.base import ObjectInfo
@@ -36,6 +40,8 @@ class Store(MemoryStorage):
 
     def __init__(self, history: History, outputs: Outputs) -> None:
         super().__init__(FakeClock())
+        self._names: list[str] = []
+        """Names of all objects, in order."""
         self._history = history
         self._outputs = outputs
         self._damaged = ""
@@ -60,6 +66,7 @@ class Store(MemoryStorage):
         if found is None or generation not in (None, found.info.generation):
             return False
         self._history.deleted(uri, found.content)
+        del self._names[bisect.bisect_left(self._names, uri)]
         return super().delete(uri, generation=generation)
 
     def publish(self, source: ObjectInfo, destination: str, **how: Any) -> ObjectInfo:
@@ -67,6 +74,25 @@ class Store(MemoryStorage):
         info = super().publish(source, destination, **how)
         self._outputs.published(self, destination)
         return info
+
+    def _store(self, uri: str, *of: Any) -> ObjectInfo:
+        if uri not in self._objects:
+            bisect.insort(self._names, uri)
+        return super()._store(uri, *of)
+
+    def list(
+        self, prefix: str, *, recursive: bool = True, hidden: bool = True, start_after: str = ""
+    ) -> Iterator[ObjectInfo]:
+        """Yield the objects below the prefix, as they are at the first step."""
+        if not recursive or not hidden:
+            return super().list(prefix, recursive=recursive, hidden=hidden, start_after=start_after)
+        names, found = self._names, []
+        first = max(bisect.bisect_left(names, prefix), bisect.bisect_right(names, start_after))
+        for uri in itertools.islice(names, first, None):
+            if not uri.startswith(prefix):
+                break
+            found.append(self._objects[uri].info)
+        return iter(found)
 
     def is_there(self, uri: str) -> bool:
         """Return whether there is an object."""
@@ -77,7 +103,7 @@ class Store(MemoryStorage):
         found = self._objects.get(uri)
         return None if found is None else found.content
 
-    def names(self, prefix: str) -> list[str]:
+    def names(self, prefix: str) -> Sequence[str]:
         """Return the names of all objects below a prefix, in order."""
         return [info.uri for info in self.list(prefix)]
 
@@ -99,16 +125,16 @@ class StoreView(FaultyStorage):
     """The store, as whoever calls it sees it."""
 
     def __init__(self, store: Store, timeline: Timeline) -> None:
-        super().__init__(store, self._fault, hook=self._operate)
+        super().__init__(store, lambda operation, uri, number: None)
         self._timeline = timeline
 
-    def _operate(self, operation: str, uri: str) -> None:
-        process = self._timeline.current
-        if process is not None and process.owner is not None:
-            process.owner.operate(operation, uri)
-
-    def _fault(self, operation: str, uri: str, number: int) -> FaultKind | None:
+    def _draw(self, operation: str, uri: str) -> FaultKind | None:
+        """Ask the caller: the plan of the class is drawn under a lock, where nobody may wait."""
         process = self._timeline.current
         if process is None or process.owner is None:
             return None
-        return process.owner.fault(operation)
+        process.owner.operate(operation, uri)
+        kind = process.owner.fault(operation)
+        if kind is FaultKind.BEFORE:
+            raise UnavailableError(f"{operation} of {uri} was made to fail.")
+        return kind

@@ -56,6 +56,7 @@ class Timeline:
                 process.unwind()
             except BaseException as error:  # noqa: BLE001 - the same
                 problem = problem or error
+        self._due.clear()  # it refers to nearly all there is
         if problem is not None:
             raise problem
 

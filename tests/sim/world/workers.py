@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from random import Random
 
 from mrcore.master.core.commands import Reply
@@ -133,18 +134,16 @@ class SimWorker:
 
     def _mine(self, delay: float, action: Callable[[], None]) -> None:
         """Do something later if this process still lives then; a pause moves it on."""
-        session = self.session
+        self.world.at(delay, partial(self._act, self.session, action))
 
-        def run() -> None:
-            if not self.up or self.session != session:
-                return
-            late = self.paused_until - self.world.now
-            if late > 0:
-                self.world.at(late, run)
-            else:
-                action()
-
-        self.world.at(delay, run)
+    def _act(self, session: int, action: Callable[[], None]) -> None:
+        if not self.up or self.session != session:
+            return
+        late = self.paused_until - self.world.now
+        if late > 0:
+            self.world.at(late, partial(self._act, session, action))
+        else:
+            action()
 
     def _draw_seconds(self, *seconds: float) -> float:
         return self.world.scale.draw_seconds(self.world.rng, *seconds)

@@ -16,8 +16,9 @@ WALL = 1.7e9
 class World:
     """Time, chance and the network. Every draw comes from the seed's generator."""
 
-    def __init__(self, seed: int, is_over: Callable[[], bool]) -> None:
+    def __init__(self, seed: int, is_over: Callable[[], bool], *, is_logged: bool) -> None:
         self.seed = seed
+        self._is_logged = is_logged
         self.rng = Random(seed)
         scale, rates = Scale.draw(self.rng), Rates.draw(self.rng)
         self.scale, self.rates = with_plot(seed, scale, rates)
@@ -38,7 +39,8 @@ class World:
 
     def note(self, *parts: object) -> None:
         """Log something that happened; it is written down only if somebody reads the log."""
-        self._log.append((self.timeline.now, parts))
+        if self._is_logged:
+            self._log.append((self.timeline.now, parts))
 
     def log(self) -> list[str]:
         """Return what happened, a line each."""
