@@ -7,8 +7,9 @@ When a worker gets its answer is the matter of `parking`.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
+
+import msgspec
 
 from mrcore.master.core import heaps, policy, resources
 from mrcore.master.core.commands import CleanUp, Command
@@ -28,12 +29,11 @@ if TYPE_CHECKING:
     from random import Random  # noqa: TID251 - the type only: a generator is always passed in
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
+class Outcome(msgspec.Struct, frozen=True):
     """The result of a step. Its facts must be durable BEFORE any of its commands is run."""
 
-    facts: list[Fact] = field(default_factory=list)
-    commands: list[Command] = field(default_factory=list)
+    facts: list[Fact] = []
+    commands: list[Command] = []
 
 
 class Cluster:

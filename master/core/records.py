@@ -236,7 +236,8 @@ class JobRecord(msgspec.Struct, kw_only=True, omit_defaults=True):
 
     def readable(self, stage: int) -> bool:
         """Return whether all that a stage reads is complete, so that its tasks may start."""
-        return all(self.stages[number].complete for number in self.stages[stage].plan.inputs)
+        inputs = self.stages[stage].plan.inputs
+        return not inputs or all(self.stages[number].complete for number in inputs)
 
     def totally_ordered(self, stage: int) -> bool:
         """Return whether the runs that a stage reads are cut by key ranges."""
