@@ -22,7 +22,10 @@ STATE = "sim://space/state"
 JOURNAL = object_names.journal_prefix(STATE)
 SNAPSHOTS = object_names.snapshots_prefix(STATE)
 PACKS = object_names.packs_prefix(STATE)
-LIMITS = Limits(prefetch_per_worker_max=8, losses_max=20)
+# Tasks take longer than a real review of them waits, so that most of its looks would find nothing.
+LIMITS = Limits(prefetch_per_worker_max=8, losses_max=20, review_seconds=4.0, parks_per_lease=2)
+COMPARED_EVERY = 4
+"""Entries between two comparisons of what a leader has in memory with the journal."""
 
 
 class History:

@@ -32,7 +32,7 @@ class Report:
     """Attempts that the machine went on to count on; the others were to be killed."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Before:
     """Values that are compared across one step."""
 

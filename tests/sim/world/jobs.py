@@ -35,7 +35,7 @@ _VERSIONS: Final = replace(NO_VERSIONS, python="3.11", mrcore="0.1.0")
 def draw_stages(rng: Random, scale: Scale) -> tuple[StagePlan, ...]:
     """Draw the stages of a job: one to four, of which one may read two others."""
     is_small = scale.is_small
-    maps = rng.choice(scale.maps or ((0, 1, 1, 2, 3) if is_small else (0, 1, 3, 6, 10)))
+    maps = rng.choice(scale.maps or ((0, 1, 1, 2, 2, 3) if is_small else (0, 1, 3, 6, 10)))
     shapes = ("one", "two", "two", "two", "three", "four", "join", "diamond")
     shape = rng.choice(scale.shapes or (shapes[:5] if is_small else shapes))
     first = StagePlan(maps, Splits(), Run())

@@ -1,8 +1,8 @@
 """Plots: worlds in which events meet that need each other, and rarely meet by chance.
 
-One seed in `PLOT_EVERY` has a plot, each of them in turn. It replaces numbers and rates that the
-seed has drawn, and leaves the other seeds as they are. Most plots need more tasks than slots, jobs
-of several stages, or several clients, which small worlds lack.
+One seed in `PLOT_EVERY` has a plot, each of them in turn, and some of them twice. It replaces
+numbers and rates that the seed has drawn, and leaves the other seeds as they are. Most plots need
+more tasks than slots, jobs of several stages, or several clients, which small worlds lack.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from tests.sim.world.rates import Rates, Scale, Size
 
-PLOT_EVERY: Final = 10
+PLOT_EVERY: Final = 8
 
 Choices = dict[str, tuple[Any, ...]]
 """Values of each field, of which one is drawn."""
@@ -27,6 +27,8 @@ class Plot:
     scale: Choices
     rates: Choices
     store: Choices = field(default_factory=dict)
+    turns: int = 1
+    """Turns of this plot while others have one: some events rarely meet even so."""
 
     def apply(self, rng: Random, scale: Scale, rates: Rates) -> tuple[Scale, Rates]:
         """Return the world of this plot."""
@@ -73,7 +75,7 @@ def _large(**fields: tuple[Any, ...]) -> Choices:
     """Return the numbers of a world with large jobs and little else."""
     usual: Choices = {
         "size": (Size.LARGE,),
-        "chaos_seconds": (40.0, 60.0),
+        "chaos_seconds": (40.0,),
         "jobs": (1,),
         "workers": (2, 3),
         "masters": (1,),
@@ -87,7 +89,9 @@ PLOTS: Final = (
     Plot(
         "revocations",
         _large(
-            shapes=(("two", "three", "three", "four", "diamond"),), task_seconds=((0.1, 0.3, 1.0),)
+            workers=(3,),
+            shapes=(("two", "three", "three", "four", "diamond"),),
+            task_seconds=((0.1, 0.3, 1.0),),
         ),
         {
             **_PEACE,
@@ -95,29 +99,37 @@ PLOTS: Final = (
             "read_failure": (0.1, 0.3, 0.5),
             "varied_maps": (True,),
             "lost_part": (0.0, 0.3),
-            "delay_seconds": (0.05, 0.2, 0.5),
+            "delay_seconds": (0.2, 0.5, 1.0),
             "straggler": (0.0, 0.1),
             "flush_seconds": (0.05, 0.5),
             "look_seconds": (0.2, 1.0),
         },
         _STEADY_STORE,
+        turns=2,
     ),
     # Several jobs with leases of their own; masters restart while workers are cut off or stopped.
     Plot(
         "leases",
-        _large(jobs=(2, 3), shapes=(("one", "two"),), chaos_seconds=(60.0, 90.0)),
+        _large(
+            jobs=(2, 3),
+            workers=(3,),
+            shapes=(("one", "two"),),
+            maps=((2, 4),),
+            chaos_seconds=(40.0,),
+        ),
         {
             **_PEACE,
-            "master_crash": (0.2, 0.3),
-            "worker_pause": (0.3, 0.4),
+            "master_crash": (0.1, 0.2, 0.3),
+            "worker_pause": (0.15, 0.3),
             "worker_crash": (0.0, 0.1),
-            "cut": (0.1, 0.3),
+            "cut": (0.0, 0.0, 0.1),
             "straggler": (0.3, 0.6),
             "lease_seconds": (3.0,),
             "delay_seconds": (0.05,),
             "flush_seconds": (0.001, 0.05),
         },
         _STEADY_STORE,
+        turns=2,
     ),
     # Workers are drained, and preempted, with more tasks than they have begun.
     Plot(
@@ -144,7 +156,7 @@ PLOTS: Final = (
     # Clients take values of each other's sessions, which end early; masters take over.
     Plot(
         "sessions",
-        _large(jobs=(0,), clients=(2, 3), chaos_seconds=(20.0,)),
+        _large(jobs=(0,), clients=(2, 2, 3), chaos_seconds=(12.0,)),
         {
             **_PEACE,
             "master_crash": (0.0, 0.1, 0.2),
@@ -156,7 +168,12 @@ PLOTS: Final = (
     # Jobs are cancelled or fail midway, their runs vanish, and others go on with what is left.
     Plot(
         "resumptions",
-        _large(jobs=(1, 2), shapes=(("three", "four", "diamond"),), task_seconds=((0.3, 1.0),)),
+        _large(
+            jobs=(1, 2),
+            shapes=(("three", "four", "diamond"),),
+            task_seconds=((0.3, 1.0),),
+            chaos_seconds=(60.0,),
+        ),
         {
             **_PEACE,
             "cancel": (0.1, 0.2),
@@ -175,18 +192,18 @@ PLOTS: Final = (
         "claims",
         _large(
             size=(Size.SMALL,),
-            jobs=(3, 4),
+            jobs=(4,),
             chaos_seconds=(20.0,),
             is_shared=(True,),
             masters=(1, 2),
         ),
         {
             **_PEACE,
-            "master_crash": (0.2, 0.4),
-            "cancel": (0.1, 0.3),
+            "master_crash": (0.2, 0.3),
+            "cancel": (0.3,),
             "delay_seconds": (0.05,),
-            "look_seconds": (0.2, 1.0),
-            "flush_seconds": (0.5, 1.0),
+            "look_seconds": (0.2,),
+            "flush_seconds": (2.0,),
         },
         {"lost": (0.1, 0.3), "failed": (0.0, 0.1), "latency_seconds": (0.02, 0.3)},
     ),
@@ -210,6 +227,7 @@ PLOTS: Final = (
         },
     ),
 )
+_TURNS: Final = tuple(plot for plot in PLOTS for _ in range(plot.turns))
 
 
 def with_plot(seed: int, scale: Scale, rates: Rates) -> tuple[Scale, Rates]:
@@ -218,4 +236,4 @@ def with_plot(seed: int, scale: Scale, rates: Rates) -> tuple[Scale, Rates]:
     if rest != PLOT_EVERY - 1:
         return scale, rates
     # A draw of its own: others stay the same.
-    return PLOTS[number % len(PLOTS)].apply(Random(f"{seed} plot"), scale, rates)
+    return _TURNS[number % len(_TURNS)].apply(Random(f"{seed} plot"), scale, rates)

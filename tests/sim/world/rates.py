@@ -20,7 +20,7 @@ class Size(enum.Enum):
     LARGE = "large"
 
 
-_SIZES = {Size.SMALL: 0.96, Size.MEDIUM: 0.035, Size.LARGE: 0.005}
+_SIZES = {Size.SMALL: 0.988, Size.MEDIUM: 0.01, Size.LARGE: 0.002}
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,10 +63,10 @@ class Scale:
         size = rng.choices(list(_SIZES), list(_SIZES.values()))[0]
         has_clients = rng.random() < 0.2
         clients = rng.choice((1, 2, 3)) if has_clients else 0
-        strict = rng.random() < 0.03 and size is Size.SMALL
+        strict = rng.random() < 0.01 and size is Size.SMALL
         if size is Size.SMALL:
             masters = rng.choices((1, 2, 3), (0.8, 0.13, 0.07))[0]
-            jobs = 0 if clients and rng.random() < 0.5 else rng.choice((1, 1, 1, 2))
+            jobs = 0 if clients and rng.random() < 0.5 else rng.choice((1, 1, 1, 1, 2))
             seconds = rng.choice((4.0, 8.0, 12.0))
             return cls(size, seconds, jobs, rng.choice((2, 2, 3)), masters, min(clients, 1), strict)
         if size is Size.MEDIUM:
@@ -119,8 +119,8 @@ class StoreRates:
             late=rng.choice((0.0, 0.0, 0.5)),
             cut=rng.choice((0.0, 0.0, 0.05)),
             damage=rng.choice((0.0, 0.0, 0.3)),
-            snapshot_entries=rng.choice((3, 12, 30)),
-            pack_step=rng.choice((1, 4, 8)),
+            snapshot_entries=rng.choice((3, 12, 12, 30)),
+            pack_step=rng.choice((1, 4, 4, 8)),
             pack_entries=rng.choice((2, 5, 100)),
         )
 
@@ -214,7 +214,7 @@ class Rates:
             store=StoreRates.draw(rng),
             drop=rng.choice((0.0, 0.0, 0.05, 0.3)),
             duplicate=rng.choice((0.0, 0.1, 0.4)),
-            delay_seconds=rng.choice((0.005, 0.05, 0.5, 3.0)),
+            delay_seconds=rng.choice((0.005, 0.05, 0.05, 0.5, 0.5, 3.0)),
             cut=rng.choice((0.0, 0.0, 0.1)),
             mute=rng.choice((0.0, 0.02)),
             worker_crash=rng.choice((0.0, 0.05, 0.2)),

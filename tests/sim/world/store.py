@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import bisect
 import itertools
-from collections.abc import Iterator, Sequence
-from typing import Any, Protocol
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Protocol, Self
 
 from mrcore.errors import UnavailableError
 from mrcore.master.shell.snapshots import KEPT
 from mrcore.model.ids import AttemptId
-from mrcore.storage.base import ObjectInfo
+from mrcore.storage.base import ObjectInfo, Writer
 from mrcore.storage.faulty import FaultKind, FaultyStorage
 from mrcore.storage.memory import MemoryStorage
 from tests.sim.oracles.history import PACKS, SNAPSHOTS, History
@@ -121,12 +121,56 @@ class Store(MemoryStorage):
             super().put(info.uri, self.read(info.uri)[:-1])
 
 
+class _Upload:
+    """A new object on its way; see `mrcore.storage.base.Writer`."""
+
+    def __init__(self, view: StoreView, uri: str, how: dict[str, Any]) -> None:
+        self._view = view
+        self._uri = uri
+        self._how = how
+        self._content = b""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._content = b""
+
+    def write(self, data: bytes | bytearray | memoryview, /) -> int:
+        self._content += data
+        return len(data)
+
+    def commit(self) -> ObjectInfo:
+        return self._view.run("commit", self._uri, self._put)
+
+    def _put(self) -> ObjectInfo:
+        return self._view.store.put(self._uri, self._content, **self._how)
+
+
 class StoreView(FaultyStorage):
     """The store, as whoever calls it sees it."""
 
     def __init__(self, store: Store, timeline: Timeline) -> None:
         super().__init__(store, lambda operation, uri, number: None)
+        self.store = store
         self._timeline = timeline
+
+    def open_write(
+        self,
+        uri: str,
+        *,
+        expect: str | None = None,
+        metadata: Mapping[str, str] | None = None,
+        durable: bool = False,
+        private: bool = False,
+    ) -> Writer:
+        """Start a new object; only its commit may fail."""
+        return _Upload(self, uri, {"expect": expect, "metadata": metadata})
+
+    def list(self, prefix: str, **how: Any) -> Iterator[ObjectInfo]:
+        """Yield the objects below the prefix; it fails before or not at all."""
+        self._draw("list", prefix)
+        yield from self.store.list(prefix, **how)
 
     def _draw(self, operation: str, uri: str) -> FaultKind | None:
         """Ask the caller: the plan of the class is drawn under a lock, where nobody may wait."""

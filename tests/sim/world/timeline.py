@@ -24,9 +24,10 @@ class EndedError(BaseException):
 class Timeline:
     """Virtual time, and what is due when."""
 
-    def __init__(self, is_over: Callable[[], bool]) -> None:
+    def __init__(self) -> None:
         self.now = 0.0
-        self._is_over = is_over
+        self.is_over: Callable[[], bool] | None = None
+        """Asked after each action whether all is over, once that may be."""
         self._due: list[tuple[float, int, Callable[[], None] | Process, int]] = []
         self._count = 0
         self.current: Process | None = None
@@ -61,7 +62,7 @@ class Timeline:
             raise problem
 
     def _pass_time(self) -> None:
-        due, is_over = self._due, self._is_over
+        due = self._due
         while due:
             self.now, _, act, wait = heapq.heappop(due)
             if isinstance(act, Process):
@@ -69,7 +70,7 @@ class Timeline:
                     self._go_on(act)
             else:
                 act()
-                if is_over():
+                if self.is_over is not None and self.is_over():
                     return
 
     def _go_on(self, process: Process) -> None:
@@ -92,6 +93,8 @@ class Process:
         self._body = body
         self.owner = owner
         self._greenlet: greenlet | None = None
+        self._hub: greenlet | None = None
+        """The greenlet in which time passes."""
         self._killed = False
         self.wait_number = 0
         self.ended = False
@@ -113,9 +116,8 @@ class Process:
         self._yield()
 
     def _yield(self) -> None:
-        assert self._greenlet is not None
-        assert self._greenlet.parent is not None
-        self._greenlet.parent.switch()
+        assert self._hub is not None
+        self._hub.switch()
         self._check()
 
     def _check(self) -> None:
@@ -141,7 +143,8 @@ class Process:
     def go_on(self) -> None:
         """Run the process until it waits or ends; raise its error."""
         if self._greenlet is None:
-            self._greenlet = greenlet(self._run, getcurrent())
+            self._hub = getcurrent()
+            self._greenlet = greenlet(self._run, self._hub)
         self._greenlet.switch()
 
     def unwind(self) -> None:

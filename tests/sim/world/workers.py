@@ -36,7 +36,7 @@ def runs_prefix(spec: JobSpec, job_id: str) -> str:
     return f"{object_names.temp_prefix(spec, job_id)}runs/"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Response:
     """A `Reply` with the work that the master's shell adds."""
 

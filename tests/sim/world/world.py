@@ -16,13 +16,13 @@ WALL = 1.7e9
 class World:
     """Time, chance and the network. Every draw comes from the seed's generator."""
 
-    def __init__(self, seed: int, is_over: Callable[[], bool], *, is_logged: bool) -> None:
+    def __init__(self, seed: int, *, is_logged: bool) -> None:
         self.seed = seed
         self._is_logged = is_logged
         self.rng = Random(seed)
         scale, rates = Scale.draw(self.rng), Rates.draw(self.rng)
         self.scale, self.rates = with_plot(seed, scale, rates)
-        self.timeline = Timeline(is_over)
+        self.timeline = Timeline()
         self.at = self.timeline.after
         self.calm = False
         """The chaos is over: nothing fails by chance any more."""
@@ -48,7 +48,7 @@ class World:
 
     def chance(self, probability: float) -> bool:
         """Draw whether a fault strikes; never once it is calm."""
-        return not self.calm and self.rng.random() < probability
+        return probability > 0.0 and not self.calm and self.rng.random() < probability
 
     def send(self, source: str, target: str, deliver: Callable[[], None]) -> None:
         """Pass a message on: late, twice, out of order, or never."""
