@@ -129,7 +129,8 @@ def unpack(job: JobRecord) -> None:
     indexes = _with_task(job.calls)
     if not 0 <= job.calls.added <= _CALLS_MAX:
         raise ValueError(f"session {job.job_id} has {job.calls.added} calls")
-    if len(job.stages) <= CALL_STAGE or indexes[-1:] > [job.calls.added - 1]:
+    is_within = not indexes or (indexes[0] >= 0 and indexes[-1] < job.calls.added)
+    if len(job.stages) <= CALL_STAGE or not is_within:
         raise ValueError(f"session {job.job_id} has calls that were not added")
     stage = job.stages[CALL_STAGE]
     if len(stage.tasks) == job.calls.added:

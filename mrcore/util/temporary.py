@@ -24,13 +24,12 @@ def temporary_folder(purpose: str) -> Iterator[Path]:
     """
     base = Path(tempfile.gettempdir())
     _sweep(base)
-    draft = Path(tempfile.mkdtemp(prefix=f".{_PREFIX}{purpose}-", dir=base))
-    lock = lock_folder(draft)
-    path = draft
-    # Without locks it keeps a name that nobody sweeps.
-    if lock is not None:
-        path = draft.rename(base / draft.name.removeprefix("."))
+    path = Path(tempfile.mkdtemp(prefix=f".{_PREFIX}{purpose}-", dir=base))
+    lock = lock_folder(path)
     try:
+        # Without locks it keeps a name that nobody sweeps.
+        if lock is not None:
+            path = path.rename(base / path.name.removeprefix("."))
         yield path
     finally:
         shutil.rmtree(path, ignore_errors=True)

@@ -186,9 +186,12 @@ def torn(place: Place) -> tuple[str, ...]:
         kill(place, process)
     finally:
         os.close(folder)
-    # What the committer does first, had it lived a moment longer.
+    # New names need no lock, so it may have got further than to the first part, or less far.
+    (out / "_SUCCESS").unlink(missing_ok=True)
     for staged in (*out.glob("_tmp/*/staged/_commit-*"), *out.glob("_tmp/*/staged/*-part-00000")):
-        (out / staged.name.partition("-")[2 if "part" in staged.name else 0]).hardlink_to(staged)
+        name = out / staged.name.partition("-")[2 if "part" in staged.name else 0]
+        name.unlink(missing_ok=True)
+        name.hardlink_to(staged)
     return command
 
 

@@ -323,7 +323,8 @@ def _unlink_all(folder: str, files: Sequence[tuple[str, str]]) -> None:
         for path, generation in files:
             current = look(path)
             if current is not None and generation_of(current) == generation:
-                os.unlink(path)
+                with suppress(FileNotFoundError):  # programs of others take no lock
+                    os.unlink(path)
 
 
 def _publish_new(source: ObjectInfo, path: str) -> ObjectInfo | None:

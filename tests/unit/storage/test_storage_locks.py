@@ -48,6 +48,22 @@ def test_a_change_waits_for_who_holds_the_folder(place: Place) -> None:
     assert place.get("folder/x") is None
 
 
+def test_a_file_that_another_program_removes_keeps_no_others_from_their_deletion(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    infos = [place.create(f"folder/{number}", b"1") for number in range(3)]
+    unlink, first = os.unlink, infos[0].uri.removeprefix("file://")
+
+    def unlink_late(path: str) -> None:
+        if path == first:
+            unlink(path)  # as `rm` does, between a look and the deletion
+        unlink(path)
+
+    monkeypatch.setattr(os, "unlink", unlink_late)
+    place.storage.delete_all(infos)
+    assert list(place.storage.list(place.uri("folder/"))) == []
+
+
 @pytest.mark.parametrize("locked_by_file", [False, True])
 def test_a_lock_that_is_never_given_back_is_a_sentence(
     place: Place, monkeypatch: pytest.MonkeyPatch, locked_by_file: bool

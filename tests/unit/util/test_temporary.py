@@ -63,3 +63,15 @@ def test_a_file_system_without_locks_will_do(base: Path, monkeypatch: pytest.Mon
         assert folder.is_dir()
         assert other.is_dir()
     assert not list(base.iterdir())
+
+
+def test_a_folder_that_cannot_get_its_name_is_removed(
+    base: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(path: Path, target: Path) -> Path:
+        raise PermissionError(1, "not permitted", str(target))
+
+    monkeypatch.setattr(Path, "rename", refuse)
+    with pytest.raises(PermissionError), temporary_folder("test"):
+        pass
+    assert not list(base.iterdir())

@@ -160,6 +160,14 @@ def test_a_snapshot_whose_session_does_not_fit_is_damaged(added: int, tasks: int
         unpack(session)
 
 
+def test_a_snapshot_whose_session_has_a_call_below_zero_is_damaged() -> None:
+    session = Desk(1).machine.cluster.durable.jobs["s0"]
+    assert session.calls is not None
+    session.calls.plans = {-1: session.calls.plans[0]}
+    with pytest.raises(ValueError, match="session s0 has"):
+        unpack(session)
+
+
 def test_calls_of_one_message_are_one_fact() -> None:
     desk = Desk(1_000)
     (added,) = (fact for fact in desk.facts if isinstance(fact, CallsAdded))
