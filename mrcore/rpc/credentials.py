@@ -13,7 +13,7 @@ from typing import Final
 
 import msgspec
 
-from mrcore.errors import ClusterUnreachableError, NotFoundError, UsageError
+from mrcore.errors import ClusterUnreachableError, MrcoreError, NotFoundError, UsageError
 from mrcore.model import object_names
 from mrcore.rpc.cluster import (
     Credentials,
@@ -138,7 +138,7 @@ def _reach_leader(state_uri: str, role: Role, seconds: float | None, clock: Cloc
         except ClusterUnreachableError:
             left = began + seconds - clock.monotonic()
             if left <= _LEADER_SECONDS:
-                if seconds >= _TAKE_OVER_SECONDS or not _has_standby(state_uri, clock):
+                if seconds >= _TAKE_OVER_SECONDS or not _is_standby_alive(state_uri, clock):
                     raise
                 seconds = _TAKE_OVER_SECONDS
             clock.sleep(_LEADER_SECONDS)
@@ -146,11 +146,16 @@ def _reach_leader(state_uri: str, role: Role, seconds: float | None, clock: Cloc
             return found
 
 
-def _has_standby(state_uri: str, clock: Clock) -> bool:
-    """Return whether masters live besides one, as their records in a state show."""
-    infos = storage_for(state_uri).list(object_names.masters_prefix(state_uri))
-    earliest = clock.wall() - _LIVE_SECONDS
-    return sum(info.modified_seconds > earliest for info in infos) > 1
+def _is_standby_alive(state_uri: str, clock: Clock) -> bool:
+    """Return whether a master lives besides the leader, as the records in a state show."""
+    storage, earliest = storage_for(state_uri), clock.wall() - _LIVE_SECONDS
+    try:
+        leader = read_leader(state_uri).address
+        infos = list(storage.list(object_names.masters_prefix(state_uri)))
+        fresh = [info.uri for info in infos if info.modified_seconds > earliest]
+        return any(msgspec.json.decode(storage.read(uri))["address"] != leader for uri in fresh)
+    except (MrcoreError, KeyError, *UNREADABLE):
+        return False  # the error of the caller says more
 
 
 def _loopback_credentials(

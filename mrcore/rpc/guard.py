@@ -107,7 +107,8 @@ class Guard(grpc.aio.ServerInterceptor):
         open_to_all = self._health.for_stranger(method)
         if open_to_all is not None:
             return open_to_all
-        return self._turn_away if self.leader is not None and given else self._deny
+        is_new_to_us = not self._tokens or (self.leader is not None and given)
+        return self._turn_away if is_new_to_us else self._deny
 
     async def _name_leader(self, requests: object, context: _Context) -> None:
         """Refuse a call while this master stands by."""

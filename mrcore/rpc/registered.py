@@ -71,6 +71,7 @@ class _Server(cygrpc.AioServer):  # type: ignore[misc] # it has no types
             if self._ended is not None and not self._ended.done():
                 self._ended.set_exception(error)
             return
+        self._listen(method)
         state, loop, name = request.result(), asyncio.get_running_loop(), method.decode()
         # The arguments are those of gRPC's own loop, whose limit on calls is not used.
         answer = cygrpc._handle_rpc(  # noqa: SLF001
@@ -79,7 +80,6 @@ class _Server(cygrpc.AioServer):  # type: ignore[misc] # it has no types
         task = loop.create_task(cygrpc._schedule_rpc_coro(answer, state, loop, name))  # noqa: SLF001
         self._running.add(task)
         task.add_done_callback(self._running.discard)
-        self._listen(method)
 
 
 def make_server(

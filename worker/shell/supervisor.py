@@ -117,7 +117,9 @@ class Supervisor:
         child = self._holder(attempt)
         assert child is not None
         self._unwanted.add(attempt)
-        child.kill()
+        self._read_reports(child)  # it may have ended just now, and the next one have begun
+        if child.holds(attempt):
+            child.kill()
 
     def dispatch(self) -> None:
         """Hand waiting orders to children: the oldest first, and none before an older one."""
@@ -286,10 +288,9 @@ class Supervisor:
     def _rebalance(self) -> None:
         """Return orders to the queue that wait behind others in a child while a slot is idle."""
         busy = [child for child in self._children if len(child.sent) > 1]
-        if not busy or not self.starving():
-            return
-        longest = max(busy, key=lambda child: len(child.sent))
-        self._queue.extend(longest.recall())
+        if busy and self.starving():
+            longest = max(busy, key=lambda child: len(child.sent))
+            self._queue.extend(longest.recall())
 
     def _read_reports(self, child: ChildProcess) -> None:
         try:
@@ -319,8 +320,8 @@ class Supervisor:
             self._loop.call_later(self._limits.reports_seconds, self._listen_again, child)
 
     def _listen_again(self, child: ChildProcess) -> None:
-        if self._loop is not None and child in self._children:  # else its descriptor is closed
-            self._loop.add_reader(child.report_descriptor, self._read_reports, child)
+        if self._loop is not None and child in self._children and not child.reports_ended:
+            self._loop.add_reader(child.report_descriptor, self._read_reports, child)  # it is open
 
     def _retire_if_large(self, child: ChildProcess) -> None:
         """Kill an idle child that kept much memory: the next attempt should not pay for it."""
@@ -355,9 +356,8 @@ class Supervisor:
         else:
             self._log_tails.drop(printed)
             if view.begun == 0 and not child.doomed:
-                self._count_bad_start(
-                    exit_reasons.start_reason(status, printed, self._folders.path)
-                )
+                reason = exit_reasons.start_reason(status, printed, self._folders.path)
+                self._count_bad_start(reason)
         self._end_orphans()
         self._group.create_task(self._folders.sweep(child.process_id))
         self._resume()

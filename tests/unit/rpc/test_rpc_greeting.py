@@ -155,16 +155,17 @@ def write_leader(folder: Path, address: str) -> None:
 
 @contextlib.contextmanager
 def dead_leader(folder: Path, records_age: float) -> Iterator[FakeClock]:
-    """Write the state of a leader that does not answer, and of two masters; yield a clock."""
+    """Write the state of a leader that does not answer, and of a standby; yield a clock."""
     clock = FakeClock()
     (folder / "masters").mkdir()
-    for name in ("a", "b"):
-        record = folder / "masters" / name
-        record.write_bytes(b"{}")
-        os.utime(record, (clock.wall() - records_age,) * 2)
     with socket.socket() as nobody:
         nobody.bind(("127.0.0.1", 0))
-        write_leader(folder, f"127.0.0.1:{nobody.getsockname()[1]}")
+        leader = f"127.0.0.1:{nobody.getsockname()[1]}"
+        write_leader(folder, leader)
+        for name, address, age in (("a", leader, 3.0), ("b", "127.0.0.1:1", records_age)):
+            record = folder / "masters" / name
+            record.write_bytes(msgspec.json.encode({"address": address}))
+            os.utime(record, (clock.wall() - age,) * 2)
         yield clock
 
 

@@ -131,3 +131,17 @@ def test_a_leader_that_names_itself_and_garbage_lead_nowhere() -> None:
     assert known.choose(A, None) == at("b:2")
     known.learn([(LEADER_KEY, "not an address")])
     assert known.choose(at("b:2"), None) == A
+
+
+def test_a_server_that_has_yet_to_read_its_tokens_refuses_nobody_for_good() -> None:
+    async def check() -> None:
+        server = RpcServer(TokenTable())
+        service = Scripted(nothing)
+        worker_service_pb2_grpc.add_WorkerServiceServicer_to_server(service, server.grpc_server)
+        port = server.bind("127.0.0.1", 0, None)
+        await server.start((SERVICE,))
+        error = await refusal(at(f"127.0.0.1:{port}"))
+        assert error.code() is grpc.StatusCode.UNAVAILABLE
+        await server.drain(0.1)
+
+    asyncio.run(check())

@@ -203,6 +203,25 @@ async def test_a_child_that_dies_with_unread_reports_has_done_what_they_say(
         assert isinstance(await house.result(attempt), TaskOutput)
 
 
+@in_house(limits=Limits(much_ahead=2, reports_seconds=3600.0))
+async def test_to_stop_an_attempt_that_has_ended_unread_harms_no_other(
+    house: SupervisedWorker,
+) -> None:
+    waiting(house)
+    attempts = [house.give(text) for text in ("first\n", "wait\n", *"abcd")]
+    assert isinstance(await house.result(attempts[0]), TaskOutput)
+    (child,) = house.supervisor._children
+    release(house)
+    await house.until(lambda: child.view().begun == len(attempts))
+    house.supervisor.kill(attempts[1])
+    house.supervisor._listen_again(child)
+    for attempt in attempts[2:]:
+        assert isinstance(await house.result(attempt), TaskOutput)
+    assert attempts[1] not in house.results
+    assert house.supervisor._children == [child]
+    assert not child.doomed
+
+
 def test_there_is_a_pause_after_a_bad_start(caplog: pytest.LogCaptureFixture) -> None:
     clock = FakeClock()
     starts = Starts(Limits(restart_seconds=2.0, bad_starts_max=2), clock)
